@@ -1,0 +1,6 @@
+"""`python -m objfs` is the `objfs` command."""
+
+from objfs.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The values that cross layers: small, immutable, and imported by everybody.
+
+They import nothing of ours. A key is a `str` relative to the mount's prefix, without a leading
+slash of our own making; a name is the `bytes` the kernel shows for one path component. Only
+`objfs.tree.keys` turns one into the other. Sizes and offsets are bytes; times are integer
+nanoseconds since the epoch ("ns") or, where a clock runs a deadline, float seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NewType
+
+Ino = NewType("Ino", int)
+"""An inode number of this mount; the root is 1."""
+Fh = NewType("Fh", int)
+"""A file or directory handle that the kernel holds."""
+ETag = NewType("ETag", str)
+"""A version of an object, as the store names it, without quotes. Never empty for an object."""
+
+ROOT: Final = Ino(1)
+DELIMITER: Final = "/"
+NAME_MAX: Final = 255
+"""Bytes in one path component (Linux NAME_MAX); FUSE itself would let 1,024 through."""
+DIRECTORY_TYPE: Final = "application/x-directory"
+"""Content type of the marker that mkdir stores (the one that s3fs and the AWS console use)."""
+
+
+class Kind(Enum):
+    """What a path is."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store says of one object. Listings leave `content_type` and `metadata` at None."""
+
+    key: str
+    size: int
+    etag: ETag
+    mtime_ns: int
+    content_type: str | None = None
+    metadata: Mapping[str, str] | None = None
+    storage_class: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing: objects and common prefixes (which end in the delimiter).
+
+    `token` is the store's own bookmark for the next page, opaque; "" means that this was the last.
+    """
+
+    objects: tuple[ObjectInfo, ...]
+    prefixes: tuple[str, ...]
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """The condition of a write (RFC 9110 section 13.1: If-Match, If-None-Match).
+
+    `Expect()` is no condition, `Expect(absent=True)` wants no object under the key,
+    `Expect(etag=e)` wants exactly that version.
+    """
+
+    etag: ETag | None = None
+    absent: bool = False
+
+
+ANYTHING: Final = Expect()
+ABSENT: Final = Expect(absent=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What is stored beside the bytes of an object."""
+
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One uploaded part of a multipart upload; numbers start at 1."""
+
+    number: int
+    etag: ETag
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """The attributes of one inode, as the kernel is told them; `ttl` is seconds of belief left."""
+
+    ino: Ino
+    kind: Kind
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    ctime_ns: int
+    atime_ns: int
+    ttl: float
