@@ -1,0 +1,46 @@
+"""Object stores: one driver for each product; `open_store` picks it by the URL's scheme.
+
+Drivers are imported only when their scheme is used, so that no mount pays for another's SDK.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Final
+
+from objfs.config import StoreConfig
+from objfs.errors import UsageError
+from objfs.store.base import Driver
+
+SCHEMES: Final = ("s3", "file", "mem")
+
+
+def unknown_scheme(scheme: str) -> UsageError:
+    """The error for a URL whose scheme no driver serves; it names the nearest that one does."""
+    near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1, cutoff=0.4)
+    known = ", ".join(f"{name}://" for name in SCHEMES)
+    return UsageError(
+        f"the URL's scheme {scheme}:// is not known (known are {known})",
+        remedy=f"Did you mean {near[0]}://?" if near else "Write s3://BUCKET for a bucket.",
+    )
+
+
+def open_store(config: StoreConfig) -> Driver:
+    """A driver for the configured bucket; no request is made yet.
+
+    Raises `UsageError` for an unknown scheme and what the driver's constructor raises.
+    """
+    match config.scheme:
+        case "s3":
+            from objfs.store.s3 import S3Store
+
+            return S3Store(config)
+        case "file":
+            from objfs.store.file import FileStore
+
+            return FileStore(Path(config.bucket))
+        case "mem":
+            from objfs.store.memory import MemoryStore
+
+            return MemoryStore()
+        case _:
+            raise unknown_scheme(config.scheme)

@@ -1,0 +1,368 @@
+"""The bucket: everything clever about a store, once, above every driver.
+
+- Prefix: callers speak keys relative to the mount; the driver gets full keys.
+- Threads: a driver blocks, so each call runs in a worker thread, at most `connections` at once.
+- Cancellation: a read that nobody waits for any more is abandoned (its thread ends by the driver's
+  own time-outs); a write is waited for, since it may land.
+- Verification: a body of another length than asked for is `Corrupt`, whatever its headers said.
+- Sizes: a body above `PART_FROM` goes up in parallel parts and is aborted when one fails.
+- Conditions: where the store has no conditional write, a HEAD just before it stands in.
+- Accounting: requests and bytes by operation, for people and for tests.
+
+Semantics: reads are tried `READ_TRIES` times on errors that may pass; a driver's SDK has tried
+before. Writes are not repeated here: a repeated write needs to know what became of the first.
+"""
+
+import hashlib
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import trio
+
+from objfs.errors import (
+    Corrupt,
+    NotFound,
+    ObjfsError,
+    PreconditionFailed,
+    TimedOut,
+    Unsupported,
+)
+from objfs.store.base import Body, Driver, FileRange, Sink
+from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+MIB = 2**20
+PART_FROM = 16 * MIB
+"""A body above this goes up in parts."""
+PART_SIZE = 8 * MIB
+READ_TRIES = 3
+PAUSE = 0.2
+"""Seconds before a read is tried again; doubled each time."""
+PARTS_AT_ONCE = 8
+ABORT_SECONDS = 5.0
+"""How long a failed upload's parts may delay the news of its failure."""
+PATIENCE = "Check the network and the endpoint, or mount with a longer --timeout"
+
+
+class Bucket:
+    """One prefix of one bucket. All methods raise what the driver raises, and `Corrupt`."""
+
+    def __init__(
+        self, driver: Driver, *, prefix: str = "", connections: int = 32, timeout: float = 60.0
+    ) -> None:
+        """`timeout`: seconds without an answer, or without a byte of one, that a read waits."""
+        self._driver = driver
+        self._timeout = timeout
+        self._prefix = prefix
+        self._limiter = trio.CapacityLimiter(connections)
+        self.requests: Counter[str] = Counter()
+        """Requests sent so far, by operation."""
+        self.bytes: Counter[str] = Counter()
+        """Bytes of bodies, "in" and "out"."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one read may take."""
+        return self._timeout
+
+    @property
+    def max_key(self) -> int:
+        """Bytes that a key of this mount may have."""
+        return self._driver.capabilities.max_key - len(self._prefix.encode())
+
+    # --- reading -------------------------------------------------------------------------------
+
+    async def list_page(
+        self, prefix: str, *, delimiter: str = DELIMITER, token: str = "", limit: int = 1000
+    ) -> Page:
+        """One page; see `Driver.list_page`."""
+        page = await self._read(
+            "list",
+            partial(
+                self._driver.list_page,
+                self._prefix + prefix,
+                delimiter=delimiter,
+                token=token,
+                limit=limit,
+            ),
+        )
+        if not self._prefix:
+            return page
+        cut = len(self._prefix)
+        return Page(
+            tuple(replace(info, key=info.key[cut:]) for info in page.objects),
+            tuple(common[cut:] for common in page.prefixes),
+            page.token,
+        )
+
+    async def pages(self, prefix: str, *, delimiter: str = DELIMITER) -> AsyncGenerator[Page, None]:
+        """All pages of a listing, one after another; at least one, maybe empty."""
+        token = ""
+        while True:
+            page = await self.list_page(prefix, delimiter=delimiter, token=token)
+            yield page
+            token = page.token
+            if not token:
+                return
+
+    async def head(self, key: str) -> ObjectInfo:
+        """The object's facts. Raises `NotFound`."""
+        return self._ours(await self._read("head", partial(self._driver.head, self._prefix + key)))
+
+    async def get(self, info: ObjectInfo, start: int, stop: int, sink: Sink) -> None:
+        """Feed bytes [start, stop) of exactly this version to `sink`, in a worker thread.
+
+        Tried once: what the sink has taken, it has taken. Raises `PreconditionFailed` and
+        `NotFound` when the version is gone, `Corrupt` when the body is short or long.
+        """
+        taken = 0
+
+        def count(chunk: memoryview) -> None:
+            nonlocal taken
+            taken += len(chunk)
+            if taken > stop - start:
+                raise Corrupt(f"GET {info.key}: more than the {stop - start} bytes asked for")
+            sink(chunk)
+            token.run_sync_soon(go_on, idempotent=True)
+
+        def go_on() -> None:
+            patience.deadline = trio.current_time() + self._timeout
+
+        call = partial(
+            self._driver.get,
+            self._prefix + info.key,
+            count,
+            start=start,
+            stop=stop,
+            expect=Expect(etag=info.etag),
+        )
+        token = trio.lowlevel.current_trio_token()
+        with trio.move_on_after(self._timeout) as patience:
+            await self._call("get", call, abandon=True)
+        if patience.cancelled_caught:
+            raise TimedOut(f"GET {info.key}: not a byte in {self._timeout:g} s", remedy=PATIENCE)
+        self.bytes["in"] += taken
+        if taken != stop - start:
+            raise Corrupt(f"GET {info.key}: {taken} bytes instead of {stop - start} from {start}")
+
+    def md5_of(self, info: ObjectInfo) -> str:
+        """The MD5 of the object's bytes, in hex, as its ETag tells; "" where it does not."""
+        known = self._driver.capabilities.etag_is_md5 and _MD5.fullmatch(info.etag)
+        return info.etag if known and "-" not in info.etag else ""
+
+    async def is_same(self, info: ObjectInfo, body: FileRange) -> bool:
+        """Whether the object is exactly these bytes: by its ETag where that tells, else by reading.
+
+        An upload above `PART_FROM` has the ETag of its parts (md5 of their md5s, "-N").
+        """
+        if info.size != body.size:
+            return False
+        if info.size == 0:
+            return True
+        if info.etag in await self.etags(body):
+            return True
+        if self._driver.capabilities.etag_is_md5 and _MD5.fullmatch(info.etag):
+            return False
+        found = hashlib.sha256()
+        await self.get(info, 0, info.size, found.update)
+        return found.digest() == await trio.to_thread.run_sync(_sha256, body)
+
+    async def etags(self, body: FileRange) -> set[ETag]:
+        """The ETags that a store may give to these bytes."""
+        part = self._part_size(body.size)
+        return await trio.to_thread.run_sync(etags_of, body, part, limiter=self._limiter)
+
+    def _part_size(self, size: int) -> int:
+        caps = self._driver.capabilities
+        return max(PART_SIZE, caps.min_part, math.ceil(size / caps.max_parts))
+
+    # --- writing -------------------------------------------------------------------------------
+
+    async def put(
+        self, key: str, body: Body, headers: Headers, *, expect: Expect = ANYTHING
+    ) -> ObjectInfo:
+        """Store a whole object, in one request or in parts. Raises `PreconditionFailed`."""
+        size = body.size if isinstance(body, FileRange) else len(body)
+        caps = self._driver.capabilities
+        if isinstance(body, FileRange) and size > min(PART_FROM, caps.max_put):
+            return await self._put_parts(key, body, headers, expect)
+        if not self._checks(expect, caps.put_if_absent, caps.put_if_match):
+            await self._look_first(key, expect)
+            expect = ANYTHING
+        call = partial(self._driver.put, self._prefix + key, body, headers, expect=expect)
+        try:
+            stored = await self._call("put", call)
+        except Unsupported:
+            if self._checks(
+                expect,
+                self._driver.capabilities.put_if_absent,
+                self._driver.capabilities.put_if_match,
+            ):
+                raise
+            # the driver has just learned that this store takes no conditions
+            return await self.put(key, body, headers, expect=expect)
+        self.bytes["out"] += size
+        return self._ours(stored)
+
+    async def copy(
+        self, source: ObjectInfo, target: str, *, headers: Headers | None = None
+    ) -> ObjectInfo:
+        """Copy exactly this version inside the store. Raises `PreconditionFailed`, `NotFound`."""
+        expect = Expect(etag=source.etag)
+        if not self._driver.capabilities.copy_if_match:
+            await self._look_first(source.key, expect)
+            expect = ANYTHING
+        call = partial(
+            self._driver.copy,
+            self._prefix + source.key,
+            self._prefix + target,
+            size=source.size,
+            expect=expect,
+            headers=headers,
+        )
+        return self._ours(await self._call("copy", call))
+
+    async def delete(self, key: str) -> None:
+        """Remove it; a key that is not there is no error."""
+        await self._call("delete", partial(self._driver.delete, self._prefix + key))
+
+    async def delete_many(self, keys: Sequence[str]) -> Mapping[str, Exception]:
+        """Remove any number of keys, 1,000 in a request; what failed, with its error."""
+        failed: dict[str, Exception] = {}
+        for at in range(0, len(keys), 1000):
+            full = [self._prefix + key for key in keys[at : at + 1000]]
+            answer = await self._call("delete_many", partial(self._driver.delete_many, full))
+            failed |= {key[len(self._prefix) :]: error for key, error in answer.items()}
+        return failed
+
+    # --- inside --------------------------------------------------------------------------------
+
+    async def _put_parts(
+        self, key: str, body: FileRange, headers: Headers, expect: Expect
+    ) -> ObjectInfo:
+        caps = self._driver.capabilities
+        size = self._part_size(body.size)
+        full = self._prefix + key
+        upload = await self._call("start_parts", partial(self._driver.start_parts, full, headers))
+        try:
+            parts = await self._send_parts(full, upload, body, size)
+            if not self._checks(expect, caps.finish_if_absent, caps.finish_if_match):
+                await self._look_first(key, expect)
+                expect = ANYTHING
+            call = partial(self._driver.finish_parts, full, upload, parts, expect=expect)
+            return self._ours(await self._call("finish_parts", call))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._abort(full, upload)
+            raise
+
+    async def _send_parts(self, full: str, upload: str, body: FileRange, size: int) -> list[Part]:
+        parts: list[Part] = []
+        errors: list[ObjfsError] = []
+        slots = trio.CapacityLimiter(PARTS_AT_ONCE)
+
+        async def send(number: int) -> None:
+            start = (number - 1) * size
+            piece = FileRange(body.fd, body.start + start, min(size, body.size - start))
+            call = partial(self._driver.put_part, full, upload, number, piece)
+            async with slots:
+                try:
+                    parts.append(await self._call("put_part", call))
+                except ObjfsError as error:
+                    errors.append(error)
+                    nursery.cancel_scope.cancel()
+            self.bytes["out"] += piece.size
+
+        async with trio.open_nursery() as nursery:
+            for number in range(1, math.ceil(body.size / size) + 1):
+                nursery.start_soon(send, number)
+        if errors:
+            raise errors[0]
+        return sorted(parts, key=lambda part: part.number)
+
+    async def _abort(self, full: str, upload: str) -> None:
+        """Drop the parts; when even that fails the first error still is the one to report."""
+        call = partial(self._driver.abort_parts, full, upload)
+        try:
+            with trio.fail_after(min(ABORT_SECONDS, self._timeout)):
+                await self._call("abort_parts", call, abandon=True)
+        except (ObjfsError, trio.TooSlowError) as error:
+            log.warning("parts of %s stay in the store until it expires them: %s", full, error)
+
+    @staticmethod
+    def _checks(expect: Expect, absent: bool, match: bool) -> bool:  # noqa: FBT001  # two facts
+        """Whether the store itself checks this condition, given what it can."""
+        return not ((expect.absent and not absent) or (expect.etag and not match))
+
+    async def _look_first(self, key: str, expect: Expect) -> None:
+        """Stand in for a condition that this store does not check itself."""
+        try:
+            found = await self.head(key)
+        except NotFound:
+            if expect.etag:
+                raise PreconditionFailed(f"PUT {key}: the opened version is gone") from None
+            return
+        if expect.absent or found.etag != expect.etag:
+            raise PreconditionFailed(f"PUT {key}: the store holds another version by now")
+
+    async def _read(self, operation: str, call: Callable[[], T]) -> T:
+        failed: list[ObjfsError] = []
+        try:
+            with trio.fail_after(self._timeout):
+                return await self._retried(operation, call, failed)
+        except trio.TooSlowError:
+            if failed:  # what the store did say is worth more than that time is up
+                raise failed[-1] from None
+            raise TimedOut(
+                f"{operation}: no answer in {self._timeout:g} s", remedy=PATIENCE
+            ) from None
+
+    async def _retried(self, operation: str, call: Callable[[], T], failed: list[ObjfsError]) -> T:
+        pause = PAUSE
+        while True:
+            try:
+                return await self._call(operation, call, abandon=True)
+            except ObjfsError as error:
+                failed.append(error)
+                if not error.retry or len(failed) == READ_TRIES:
+                    raise
+            await trio.sleep(pause)
+            pause *= 2
+
+    async def _call(self, operation: str, call: Callable[[], T], *, abandon: bool = False) -> T:
+        self.requests[operation] += 1
+        return await trio.to_thread.run_sync(call, abandon_on_cancel=abandon, limiter=self._limiter)
+
+    def _ours(self, info: ObjectInfo) -> ObjectInfo:
+        return replace(info, key=info.key[len(self._prefix) :]) if self._prefix else info
+
+
+_MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
+
+
+def etags_of(body: FileRange, part: int) -> set[ETag]:
+    """The ETags that S3 gives these bytes: stored whole, and stored in parts of this size."""
+    whole, parts = hashlib.md5(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+    count = 0
+    for at in range(0, body.size, part):
+        piece = hashlib.md5(usedforsecurity=False)
+        with FileRange(body.fd, body.start + at, min(part, body.size - at)).open() as file:
+            while chunk := file.read(MIB):
+                whole.update(chunk)
+                piece.update(chunk)
+        parts.update(piece.digest())
+        count += 1
+    return {ETag(whole.hexdigest()), ETag(f"{parts.hexdigest()}-{count}")}
+
+
+def _sha256(body: FileRange) -> bytes:
+    with body.open() as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,106 @@
+"""One boto3 client: credentials, endpoint, addressing, time-outs, checksums.
+
+- Credentials are exactly what boto3 finds (environment, profile, SSO, role); botocore refreshes
+  them itself. AWS_ENDPOINT_URL(_S3) and a profile's `endpoint_url` work for the same reason.
+- Addressing "auto" is botocore's: a custom endpoint gets the path style (an IP address or a one-
+  label host has no sub-domains), AWS the virtual one unless the bucket's name cannot be a label.
+  A bucket in another region of AWS is found by botocore's own redirector.
+- Checksums: `when_required`, chosen on purpose. We send Content-MD5 ourselves: every server that
+  we know checks it, an ETag is compared with the same MD5, and radosgw refuses the aws-chunked
+  trailers that botocore would send over TLS. Checksums of answers cover whole objects, we read
+  ranges.
+"""
+
+import base64
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import botocore.session
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.utils import parse_timestamp
+
+from objfs import __version__
+from objfs.config import StoreConfig
+from objfs.errors import UsageError
+from objfs.store.s3.copying import AT_ONCE
+from objfs.store.s3.errors import mapped
+from objfs.store.s3.patience import Patience
+
+DEFAULT_REGION: Final = "us-east-1"
+"""Of a session without one: what AWS's own tools sign for, and what other products ignore."""
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds; a handshake around the world takes 0.3, and lost SYNs are repeated at 1 and 3."""
+READ_TIMEOUT: Final = 20.0
+"""Seconds without a byte. AWS sends spaces while it copies or assembles, so this is silence."""
+ATTEMPTS: Final = 4
+"""Of each request, with botocore's jittered pauses of at most 20 s (its "standard" mode)."""
+
+
+def connect(config: StoreConfig) -> Any:
+    """The client; no request is made.
+
+    Raises `UsageError` for a wrong endpoint, region or certificate file, `BadCredentials` for a
+    profile that does not exist.
+    """
+    if config.ca_bundle and not Path(config.ca_bundle).is_file():
+        raise UsageError(f"the certificate file {config.ca_bundle} does not exist")
+    with mapped("connect", config.url):
+        core = botocore.session.Session()
+        # botocore parses dates with dateutil, which costs more than all else in a page's parsing
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=when)
+        session = boto3.Session(botocore_session=core, profile_name=config.profile or None)
+        region = config.region or session.region_name or DEFAULT_REGION
+        try:
+            client: Any = session.client(
+                "s3",
+                region_name=region,
+                endpoint_url=config.endpoint_url or None,
+                verify=config.ca_bundle or None,
+                config=_settings(config),
+            )
+        except ValueError as error:  # botocore's word for a URL that is none
+            raise UsageError(f"connect {config.url}: {error}") from error
+    Patience(config.timeout, ATTEMPTS).watch(client.meta.events)
+    client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5)
+    return client
+
+
+def when(text: Any) -> datetime:
+    """A timestamp of an answer. ISO 8601, as in listings, goes the short way."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        parsed = None
+    return parsed if parsed is not None and parsed.tzinfo else parse_timestamp(text)
+
+
+def _settings(config: StoreConfig) -> Config:
+    optional: Any = {} if config.sign_requests else {"signature_version": UNSIGNED}
+    addressing: Any = config.addressing
+    return Config(
+        connect_timeout=min(CONNECT_TIMEOUT, config.timeout),
+        read_timeout=min(READ_TIMEOUT, config.timeout),
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        # filled only as needed; a copy by parts uses several for one call
+        max_pool_connections=config.connections * AT_ONCE,
+        tcp_keepalive=True,
+        parameter_validation=False,
+        s3={"addressing_style": addressing},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        user_agent_extra=f"objfs/{__version__}",
+        **optional,
+    )
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    """Older products want Content-MD5 on DeleteObjects (MinIO's front refuses without).
+
+    botocore sends CRC32 and has no parameter for it.
+    """
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
