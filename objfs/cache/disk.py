@@ -1,0 +1,50 @@
+"""Reading and summing up the file of a cached version. All of it may block but `read_now`."""
+
+import errno
+import hashlib
+import os
+
+import xxhash
+
+from objfs.cache.blocks import BLOCK
+
+
+def sums(fd: int, size: int) -> list[int]:
+    """The checksums of all blocks of a file that is all there."""
+    return [
+        xxhash.xxh3_64_intdigest(os.pread(fd, min(BLOCK, size - at), at))
+        for at in range(0, size, BLOCK)
+    ]
+
+
+def md5_of(fd: int, size: int) -> str:
+    """Of a file that is all there."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for at in range(0, size, 8 * BLOCK):
+        digest.update(os.pread(fd, min(8 * BLOCK, size - at), at))
+    return digest.hexdigest()
+
+
+def read_now(fd: int, start: int, size: int) -> bytearray | None:
+    """The bytes if the page cache has them all, without a thread and without waiting."""
+    data = bytearray(size)
+    try:
+        count = os.preadv(fd, [data], start, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno in {errno.EAGAIN, errno.EOPNOTSUPP}:
+            return None
+        raise
+    return data if count == size else None
+
+
+def read_fully(fd: int, start: int, size: int) -> bytearray:
+    """The bytes, from the disk; what lies behind the end of the file is zeros."""
+    data = bytearray(size)
+    view = memoryview(data)
+    at = 0
+    while at < size:
+        count = os.preadv(fd, [view[at:]], start + at)
+        if not count:
+            break
+        at += count
+    return data

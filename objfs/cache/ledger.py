@@ -1,0 +1,132 @@
+"""The journal on the disk: what survives a crash of the daemon, or of the machine.
+
+A SQLite table in WAL mode with `synchronous = FULL`: a transaction is on the disk when its commit
+returns (https://www.sqlite.org/pragma.html#pragma_synchronous). A log of our own was weighed: the
+commit costs the same one fsync, and SQLite has been crash-tested by more people than we are.
+
+The order that makes a promise true; each step only begins when the one before is on the disk:
+
+    1  fsync of the draft          its bytes
+    2  fsync of the spool folder   its name
+    3  commit of its row           what is to become of it
+       -- now close(2) or fsync(2) may return 0 --
+    4  the store has answered
+    5  commit of the row's removal
+    6  removal of the draft
+
+A crash before 3 leaves a draft without a row: nobody was promised anything, and recovery removes
+it. A crash between 4 and 5 leaves a row whose bytes the store has: the upload is tried again, is
+refused by its condition, and the store's checksum shows that it was ours. A crash between 5 and 6
+leaves a draft without a row again.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from objfs.cache.journal import Entry, State
+from objfs.errors import JournalUnreadable, NoSpace
+from objfs.types import ETag
+
+FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS draft (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, base TEXT, size INTEGER NOT NULL,
+    state TEXT NOT NULL, mtime_ns INTEGER NOT NULL, tries INTEGER NOT NULL, error TEXT NOT NULL,
+    due_ns INTEGER NOT NULL, ours TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rename (source TEXT PRIMARY KEY, target TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Ledger:
+    """The rows. Methods block for an fsync: call them from a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or make `journal.db`. Raises `JournalUnreadable`."""
+        self._folder = folder
+        self._lock = threading.Lock()
+        path = folder / "journal.db"
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            spool = folder / "spool"
+            if not found and spool.is_dir() and any(spool.iterdir()):
+                # SQLite takes a file cut to less than a page for a new one
+                raise self._unreadable("is missing or empty, although there are drafts")
+            if found > FORMAT:
+                raise self._unreadable(f"has the format {found} of a newer objfs")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+            if self._db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                raise self._unreadable("is damaged")
+        except sqlite3.DatabaseError as error:
+            raise self._unreadable(f"is damaged ({error})") from error
+
+    def entries(self) -> list[Entry]:
+        """All rows, in the order of their drafts."""
+        rows = self._db.execute("SELECT * FROM draft ORDER BY number").fetchall()
+        return [
+            Entry(number, key, ETag(base) if base else None, size, State(state), *rest)
+            for number, key, base, size, state, *rest in rows
+        ]
+
+    def write(self, entries: Iterable[Entry], gone: Iterable[int] = ()) -> None:
+        """Put rows in and take rows out, in one transaction that is on the disk on return."""
+        rows = [
+            (
+                *(e.number, e.key, e.base, e.size, e.state.value),
+                *(e.mtime_ns, e.tries, e.error, e.due_ns, e.ours),
+            )
+            for e in entries
+        ]
+        with self._lock, self._transaction():
+            self._db.executemany("DELETE FROM draft WHERE number = ?", [(n,) for n in gone])
+            self._db.executemany("REPLACE INTO draft VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def renames(self) -> list[tuple[str, str]]:
+        """Directory renames that were begun and not ended: source and target prefix."""
+        return self._db.execute("SELECT source, target FROM rename").fetchall()
+
+    def begin_rename(self, source: str, target: str) -> None:
+        """From now on the rename will be finished, whatever happens."""
+        with self._lock, self._transaction():
+            self._db.execute("REPLACE INTO rename VALUES (?, ?)", (source, target))
+
+    def end_rename(self, source: str) -> None:
+        """The rename is done, or was taken back."""
+        with self._lock, self._transaction():
+            self._db.execute("DELETE FROM rename WHERE source = ?", (source,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise NoSpace(
+                f"the journal in {self._folder} cannot be written ({error})",
+                remedy="Make room on the disk that holds it",
+            ) from error
+
+    def _unreadable(self, why: str) -> JournalUnreadable:
+        return JournalUnreadable(
+            f"the journal {self._folder}/journal.db {why}",
+            remedy="Nothing was touched. `objfs export --all DEST --cache-dir"
+            f" {self._folder}` saves the drafts; then move the folder away",
+        )
+
+    def close(self) -> None:
+        """Give the file up."""
+        self._db.close()

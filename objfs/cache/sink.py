@@ -1,0 +1,98 @@
+"""Where the body of a range goes, in the worker thread that reads the network."""
+
+import errno
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Self
+
+import xxhash
+
+from objfs.cache.blocks import BLOCK
+from objfs.errors import Corrupt, NoSpace, TimedOut
+
+log = logging.getLogger(__name__)
+
+
+class BlockSink:
+    """Writes what it is given, sums up each block, and reports it to `land` when complete.
+
+    INVARIANT: nothing is written once the block (`with`) is left. A thread that was abandoned may
+    still come with bytes, long after the number of the descriptor was given to another file.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        block: int,
+        start: int,
+        stop: int,
+        land: Callable[[int, int], None],
+        *,
+        md5: str = "",
+    ) -> None:
+        """Bytes [start, stop) go to `fd`; `block` is the first one's number.
+
+        `md5` is that of the whole, or "". With it no block is reported before all are found good.
+        """
+        self._fd = os.dup(fd)
+        self._lock = threading.Lock()
+        self._open = True
+        self._block = block
+        self._at = start
+        self._stop = stop
+        self._land = land
+        self._sum = xxhash.xxh3_64()
+        self._md5 = md5
+        self._whole = hashlib.md5(usedforsecurity=False)
+        self._kept: list[tuple[int, int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:  # for one write of a chunk at the most
+            self._open = False
+            os.close(self._fd)
+
+    def __call__(self, chunk: memoryview) -> None:
+        """Take the next bytes.
+
+        Raises `NoSpace` when the disk takes none, `TimedOut` when left, and `Corrupt`.
+        """
+        if self._md5:
+            self._whole.update(chunk)
+        while chunk:
+            end = min((self._block + 1) * BLOCK, self._stop)
+            piece = chunk[: end - self._at]
+            written = self._write(piece)
+            self._sum.update(piece[:written])
+            self._at += written
+            chunk = chunk[written:]
+            if self._at == end:
+                self._kept.append((self._block, self._sum.intdigest()))
+                self._block += 1
+                self._sum = xxhash.xxh3_64()
+                if not self._md5 or end == self._stop:
+                    self._report()
+
+    def _report(self) -> None:
+        found = self._whole.hexdigest()
+        if self._md5 and found != self._md5:
+            raise Corrupt(f"the bytes that came have the MD5 {found}, the object has {self._md5}")
+        for block, checksum in self._kept:
+            self._land(block, checksum)
+        self._kept.clear()
+
+    def _write(self, piece: memoryview) -> int:
+        with self._lock:
+            if not self._open:
+                raise TimedOut("nobody waits for these bytes any more")
+            try:
+                return os.pwrite(self._fd, piece, self._at)
+            except OSError as error:
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                    log.warning("the disk that holds the cache fails: %s", error)
+                raise NoSpace(f"the cache cannot be written: {error.strerror}") from error
