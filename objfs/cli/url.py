@@ -1,0 +1,84 @@
+"""Reading a mount's URL: `s3://bucket[/prefix]`, `file:///folder[/prefix]`, `mem://[name]`.
+
+Semantics: nothing is percent-decoded and nothing is normalised. `?`, `#`, `%` and `//` are legal
+in keys, so the prefix is what stands behind the bucket, byte for byte.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from objfs.errors import UsageError
+from objfs.store import SCHEMES, unknown_scheme
+
+# botocore's VALID_BUCKET (botocore/handlers.py) without the \w that lets other alphabets in.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a mount's root is; `prefix` is "" or ends in "/"."""
+
+    scheme: str
+    bucket: str
+    prefix: str
+
+
+def refuse_credentials(url: str, what: str) -> None:
+    """Raise `UsageError` when `url` carries user information (RFC 3986 section 3.2.1).
+
+    The message never repeats the URL. A secret key may hold a "/", so an "@" anywhere behind an
+    authority with a ":" counts as well.
+    """
+    rest = url.partition("://")[2]
+    authority = rest.partition("/")[0]
+    if "@" in authority or (":" in authority and "@" in rest):
+        raise UsageError(
+            f"{what} holds credentials, which every user of this machine could see in the list of"
+            " processes",
+            remedy="Put them into ~/.aws/credentials or the environment and leave them out here.",
+        )
+
+
+def parse_url(url: str) -> Location:
+    """Where `url` points. Raises `UsageError`."""
+    refuse_credentials(url, "the URL")
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        raise UsageError(
+            f"{url!r} is not a URL", remedy="Write s3://BUCKET, file:///FOLDER or mem://."
+        )
+    if scheme not in SCHEMES:
+        raise unknown_scheme(scheme)
+    if scheme == "file":
+        return _locate_folder(url, rest)
+    bucket, _, prefix = rest.partition("/")
+    if scheme == "s3":
+        _check_bucket(url, bucket)
+    return Location(scheme, bucket, _closed(prefix))
+
+
+def _closed(prefix: str) -> str:
+    return prefix if not prefix or prefix.endswith("/") else prefix + "/"
+
+
+def _check_bucket(url: str, bucket: str) -> None:
+    if not bucket:
+        raise UsageError(f"the URL {url} names no bucket", remedy="Write s3://BUCKET[/PREFIX].")
+    if not _BUCKET.fullmatch(bucket):
+        # What stands there may be half of a key pair, so it is not repeated.
+        raise UsageError(
+            "the bucket's name in the URL has characters that no bucket has",
+            remedy="Write s3://BUCKET[/PREFIX]; a server goes into --endpoint-url.",
+        )
+
+
+def _locate_folder(url: str, path: str) -> Location:
+    from objfs.store.file import FileStore
+
+    if not path.startswith("/"):
+        raise UsageError(
+            f"the URL {url} needs an absolute path", remedy="Write file:///FOLDER (three slashes)."
+        )
+    folder, prefix = FileStore.locate(Path(path))
+    return Location("file", str(folder), _closed(prefix))
