@@ -1,0 +1,251 @@
+"""The file systems that are compared: each is mounted new, asked what it used, and always ended.
+
+A further one is one more subclass of `Mount` and its line in `CONTENDERS`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from objfs import runtime
+from tests.servers import Server
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+START_SECONDS = 20.0
+END_SECONDS = 60.0
+"""What a daemon has, once unmounted, for uploading the rest and leaving."""
+KILL_SECONDS = 5.0
+POLL_SECONDS = 0.02
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Failed(Exception):
+    """A workload did not do what it should; the message says what happened instead."""
+
+
+class Mount(ABC):
+    """One daemon that serves one bucket at one mount point."""
+
+    def __init__(self, server: Server, bucket: str, point: Path, cache: Path) -> None:
+        self.server = server
+        self.bucket = bucket
+        self.point = point
+        self.cache = cache
+        self.pid = 0
+        self.started = 0
+        """With the PID this names the process for good, see `objfs.runtime.start_time`."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Mount, and set `pid` and `started`. Raises Failed."""
+
+    @abstractmethod
+    def unmount(self) -> None:
+        """Unmount as a user would; the daemon may live on and upload. Raises Failed."""
+
+    def environment(self) -> dict[str, str]:
+        """Ours without anybody's settings, and how this contender finds the server."""
+        dropped = ("AWS_", "OBJFS_", "RCLONE_")
+        return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+
+    @property
+    def alive(self) -> bool:
+        """Whether the very process that was started still runs."""
+        return self.pid != 0 and runtime.start_time(self.pid) == self.started
+
+    def kill(self, number: int) -> None:
+        """Send the daemon a signal, if it is still that process."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the daemon so far: fields 14 and 15 of proc(5)'s stat."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def peak_memory(self) -> int:
+        """The most bytes that the daemon had resident: VmHWM in proc(5)'s status."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise Failed(f"process {self.pid} is a zombie")
+
+    def end(self) -> None:
+        """Unmount, wait for the daemon, and use force where that does not do. Raises Failed."""
+        try:
+            if self.alive and self.is_mounted:
+                self.unmount()
+            if not wait_until(lambda: not self.alive, END_SECONDS):
+                raise Failed(f"process {self.pid} did not end {END_SECONDS:.0f} s after unmounting")
+        finally:
+            self.force()
+
+    def force(self) -> None:
+        """Leave neither a process nor a mount, whatever state they are in."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self.kill(number)
+            if wait_until(lambda: not self.alive, KILL_SECONDS):
+                break
+        while self.is_mounted:
+            call(["fusermount3", "-u", "-z", str(self.point)])
+
+    @property
+    def is_mounted(self) -> bool:
+        """Whether the kernel has anything mounted there."""
+        return runtime.mount_at(str(self.point)) is not None
+
+
+class Objfs(Mount):
+    """`objfs mount` with its defaults."""
+
+    program = str(CHECKOUT / ".venv/bin/objfs")
+
+    def environment(self) -> dict[str, str]:
+        """The endpoint goes on the command line, as README has it."""
+        told = {**super().environment(), **self.server.environment()}
+        told.pop("AWS_ENDPOINT_URL_S3")
+        return told
+
+    def start(self) -> None:
+        """It returns when the mount answers."""
+        url = f"s3://{self.bucket}"
+        options = ["--endpoint-url", self.server.endpoint, "--cache-dir", str(self.cache)]
+        command = [self.program, "mount", "--json", *options, url, str(self.point)]
+        with subprocess.Popen(
+            command,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                said, complaint = process.communicate()
+            except BaseException:  # Ctrl-C: without its PID the daemon could not be ended
+                self._note(process.communicate(timeout=START_SECONDS)[0])
+                raise
+        if process.returncode:
+            raise Failed(f"objfs mount: {complaint.strip()}")
+        self._note(said)
+
+    def _note(self, said: str) -> None:
+        if said.startswith("{"):
+            self.pid = json.loads(said).get("pid", 0)
+            self.started = runtime.start_time(self.pid)
+
+    def unmount(self) -> None:
+        """It waits for the uploads, of which there are none after a close()."""
+        seconds = f"{END_SECONDS:.0f}"
+        command = [self.program, "umount", "--timeout", seconds, str(self.point)]
+        call_or_fail(command, self.environment())
+
+
+class Rclone(Mount):
+    """`rclone mount` with the cache that makes it a full file system, and otherwise its defaults.
+
+    Semantics: with --vfs-write-back 0s it uploads in close() as objfs does; its default is to
+    reply at once and to upload five seconds later, which would be measured as waiting.
+    """
+
+    program = str(CHECKOUT / ".venv-rclone/bin/rclone")
+
+    def environment(self) -> dict[str, str]:
+        """All configuration, so that nobody's file is read and no secret is on a command line."""
+        remote = {
+            "TYPE": "s3",
+            "PROVIDER": "Ceph",
+            "ENDPOINT": self.server.endpoint,
+            "REGION": self.server.region,
+            "ACCESS_KEY_ID": self.server.access_key,
+            "SECRET_ACCESS_KEY": self.server.secret_key,
+        }
+        told = {f"RCLONE_CONFIG_BENCH_{name}": value for name, value in remote.items()}
+        return {**super().environment(), **told, "RCLONE_CONFIG": os.devnull}
+
+    def start(self) -> None:
+        """In the foreground, since its --daemon tells no PID."""
+        self.cache.mkdir(exist_ok=True)
+        log = self.cache / "rclone.log"
+        options = ["--vfs-cache-mode", "full", "--vfs-cache-max-size", "100G"]
+        options += ["--vfs-write-back", "0s", "--cache-dir", str(self.cache)]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [self.program, "mount", *options, f"bench:{self.bucket}", str(self.point)],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for us, who then end it in good order
+            )
+        self.pid, self.started = process.pid, runtime.start_time(process.pid)
+        ready = wait_until(lambda: self.is_mounted or process.poll() is not None, START_SECONDS)
+        if not ready or process.returncode is not None:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise Failed(f"rclone did not mount within {START_SECONDS:.0f} s: {last}")
+
+    def unmount(self) -> None:
+        """By the kernel; rclone ends by itself."""
+        call_or_fail(["fusermount3", "-u", str(self.point)], self.environment())
+
+
+CONTENDERS: dict[str, type[Mount]] = {"objfs": Objfs, "rclone": Rclone}
+"""objfs first: the others are compared with it."""
+
+
+@contextmanager
+def mounted(name: str, server: Server, bucket: str, folder: Path, cache: Path) -> Iterator[Mount]:
+    """A mount of contender *name*, on a mount point in *folder*, ended however the block ends."""
+    point = folder / "mnt"
+    point.mkdir(exist_ok=True)
+    mount = CONTENDERS[name](server, bucket, point, cache)
+    try:
+        mount.start()
+        yield mount
+    except BaseException:
+        mount.force()
+        raise
+    mount.end()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def call(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a short program; its exit code, and what it printed or complained about."""
+    done = subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=END_SECONDS + START_SECONDS,
+    )
+    return done.returncode, done.stderr if done.returncode else done.stdout
+
+
+def call_or_fail(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run a short program; what it printed. Raises Failed with what it complained about."""
+    try:
+        code, said = call(command, environment)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{' '.join(command)} does not return") from None
+    if code:
+        raise Failed(f"{' '.join(command)}: {said.strip()}")
+    return said
