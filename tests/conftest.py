@@ -1,0 +1,128 @@
+"""What every test gets: real stores on demand, a clean log, no mounts left behind.
+
+- `radosgw`, `seaweedfs`, `ministack`: a `tests.servers.Server`, started when first asked for and
+  stopped at the end. `s3_server` runs a test once against each. Asking for any of them gives a
+  test the marker `server`; `--servers NAME[,NAME]` chooses which ones run.
+- `expected_logs.allow(regex)`: a warning of ours that this test provokes (`tests.log_rule`).
+- Hypothesis profiles by HYPOTHESIS_PROFILE: "ci" (the default) and "long", ten times as much.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.log_rule import ExpectedLogs, no_surprises
+from tests.mounts import sweep
+from tests.servers import NAMES, Server, running
+
+settings.register_profile(
+    "ci",
+    deadline=None,  # two cores, and other work on them: time says nothing
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "long",
+    settings.get_profile("ci"),
+    max_examples=10 * settings.get_profile("ci").max_examples,
+    stateful_step_count=2 * settings.get_profile("ci").stateful_step_count,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--servers`."""
+    parser.addoption(
+        "--servers",
+        default=",".join(NAMES),
+        metavar="NAME[,NAME]",
+        help=f"the object stores that server tests run against, of {', '.join(NAMES)} (all)",
+    )
+
+
+def _chosen(config: pytest.Config) -> list[str]:
+    names = [name for name in str(config.getoption("--servers")).split(",") if name]
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        raise pytest.UsageError(f"--servers: unknown {', '.join(unknown)}; of {', '.join(NAMES)}")
+    return names
+
+
+# --- object stores ----------------------------------------------------------------------------
+
+
+def _server(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(name, tmp_path_factory.getbasetemp()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Ceph's gateway: the S3 that every key and condition is judged by."""
+    yield from _server("radosgw", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """SeaweedFS: newer S3, folder semantics."""
+    yield from _server("seaweedfs", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """MiniStack: near to AWS in its answers."""
+    yield from _server("ministack", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def s3_server(request: pytest.FixtureRequest) -> Server:
+    """Each of the stores that `--servers` chose, one after the other."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test that asks for `s3_server` once against each store."""
+    if "s3_server" in metafunc.fixturenames:
+        metafunc.parametrize("s3_server", _chosen(metafunc.config), indirect=True, scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the tests that need a store, and leaves out those whose store was not chosen."""
+    chosen = set(_chosen(config))
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        asked = set(getattr(item, "fixturenames", ()))
+        if asked & {*NAMES, "s3_server"}:
+            item.add_marker(pytest.mark.server)
+        (kept if asked & set(NAMES) <= chosen else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+# --- what no test may leave behind --------------------------------------------------------------
+
+
+@pytest.fixture
+def expected_logs() -> ExpectedLogs:
+    """Warnings that this test provokes on purpose: `expected_logs.allow(regex)`."""
+    return ExpectedLogs()
+
+
+@pytest.fixture(autouse=True)
+def _clean_log(expected_logs: ExpectedLogs) -> Iterator[None]:
+    with no_surprises(expected_logs):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_mounts_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    sweep(tmp_path_factory.getbasetemp(), finished=False)
+    yield
+    sweep(tmp_path_factory.getbasetemp(), finished=True)

@@ -1,0 +1,138 @@
+"""Promises and names under failures, over one file system in this process."""
+
+import os
+import shutil
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from objfs.assembly import assembled
+from objfs.config import CacheConfig, MountConfig
+from objfs.errors import Unavailable
+from objfs.filesystem import FileSystem
+from objfs.store.bucket import Bucket
+from objfs.store.memory import MemoryStore
+from objfs.types import Fh, Ino
+from tests.doubles import FaultyDriver
+
+ROOT = Ino(1)
+
+
+@asynccontextmanager
+async def mounted(driver: FaultyDriver, folder: Path) -> AsyncIterator[FileSystem]:
+    """An async mount on this cache folder; leaving it is as sudden as a crash."""
+    config = MountConfig("/mnt", write_back="async", metadata_ttl=0)
+    async with assembled(
+        Bucket(driver), config, CacheConfig(str(folder)), lambda _: None
+    ) as filesystem:
+        yield filesystem
+
+
+async def begin(fs: FileSystem, name: bytes, data: bytes) -> Fh:
+    """Open with O_TRUNC and write."""
+    fh, _ = await fs.create(ROOT, name, 0o644, os.O_RDWR | os.O_TRUNC, (0, 0))
+    await fs.write(fh, 0, data)
+    return fh
+
+
+async def save(fs: FileSystem, name: bytes, data: bytes) -> None:
+    """Write a whole file and close it."""
+    fh = await begin(fs, name, data)
+    await fs.flush(fh)
+    await fs.release(fh)
+
+
+def objects(store: MemoryStore) -> dict[str, bytes]:
+    """All that the store holds."""
+    found = {}
+    for info in store.list_page("").objects:
+        data = bytearray()
+        store.get(info.key, data.extend, start=0, stop=info.size)
+        found[info.key] = bytes(data)
+    return found
+
+
+async def test_a_put_whose_answer_was_lost_is_no_conflict(tmp_path: Path, expected_logs):
+    """Trap: PUT applied, answer lost, 412 at the next try: it was ours."""
+    expected_logs.allow("not stored yet")
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    driver.plan("put", Unavailable("the connection was reset"), late=True)
+    async with mounted(driver, tmp_path) as fs:
+        await save(fs, b"f", b"one")
+        await trio.sleep(0.1)
+        assert objects(store) == {"f": b"one"}
+        assert not await fs.drain()
+        await save(fs, b"f", b"two")
+        assert not await fs.drain()
+    assert objects(store) == {"f": b"two"}
+
+
+async def test_a_failed_unlink_keeps_what_was_promised(tmp_path: Path, expected_logs):
+    """A crash after unlink(2) returned an error: the content is still owed."""
+    expected_logs.allow("not stored yet")
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    driver.plan("put", Unavailable("down"), late=True)
+    driver.plan("delete", Unavailable("down"), times=9)
+    async with mounted(driver, tmp_path) as fs:
+        await save(fs, b"f", b"promised")
+        await trio.sleep(0.1)
+        with pytest.raises(Unavailable):
+            await fs.unlink(ROOT, b"f")
+    async with mounted(FaultyDriver(store), tmp_path) as fs:
+        assert not await fs.drain()
+    assert objects(store) == {"f": b"promised"}
+
+
+async def test_unlink_removes_an_object_whose_answer_was_lost(tmp_path: Path, expected_logs):
+    """The object landed, nobody was told; unlink(2) removes it all the same."""
+    expected_logs.allow("not stored yet")
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    driver.plan("put", Unavailable("reset"), late=True)
+    async with mounted(driver, tmp_path) as fs:
+        await save(fs, b"f", b"data")
+        await trio.sleep(0.1)
+        await fs.unlink(ROOT, b"f")
+    assert objects(store) == {}
+
+
+async def test_drain_waits_for_an_upload_under_way(tmp_path: Path):
+    """P5: a draft that is being uploaded counts as owed until the store has answered."""
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    go = threading.Event()
+    fault = driver.plan("put", stall=go)
+    async with mounted(driver, tmp_path) as fs, trio.open_nursery() as nursery:
+        await save(fs, b"f", b"data")
+        await trio.to_thread.run_sync(fault.stalled.wait, 5)
+        with trio.move_on_after(0.2) as waited:
+            await fs.drain()
+        assert waited.cancelled_caught
+        go.set()
+        nursery.start_soon(fs.drain)
+    assert objects(store) == {"f": b"data"}
+
+
+async def test_an_older_draft_that_lands_after_an_fsync_is_ours(tmp_path: Path):
+    """Found by kill 170: the older landed, the fsynced one must not become a conflict copy."""
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    go = threading.Event()
+    fault = driver.plan("put", stall=go)
+    async with mounted(driver, tmp_path / "1") as fs:
+        await save(fs, b"f", b"older")
+        await trio.to_thread.run_sync(fault.stalled.wait, 5)
+        await fs.fsync(await begin(fs, b"f", b"newer"))
+        with fs.saving.ledger._lock:
+            shutil.copytree(tmp_path / "1", tmp_path / "2")
+        go.set()
+    assert objects(store) == {"f": b"older"}
+    async with mounted(FaultyDriver(store), tmp_path / "2") as fs:
+        assert not await fs.drain()
+    assert objects(store) == {"f": b"newer"}
