@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MOUNTINFO = Path("/proc/self/mountinfo")
-TEST_FOLDER = re.compile(r"/tmp/objfs-test-[^/]+(/|$)")
 STAT_SECONDS = 3
 
 
@@ -42,17 +41,31 @@ def is_dead(mount: Path) -> bool:
     return "Transport endpoint is not connected" in done.stderr
 
 
-def sweep(ours: Path, *, finished: bool) -> list[Path]:
-    """Unmounts, lazily, dead mounts of any test run, and when *finished* every one below *ours*.
+def lives(session: Path) -> bool:
+    """Is the test run of this temporary folder still going? pytest's lock file has its PID."""
+    try:
+        pid = int((session / ".lock").read_text())
+    except (OSError, ValueError):
+        return False
+    return Path(f"/proc/{pid}").exists()
 
-    *ours* is this session's temporary folder; its siblings belong to other sessions, which may be
-    running. Returns what was unmounted.
+
+def sweep(ours: Path, *, finished: bool) -> list[Path]:
+    """Unmounts, lazily, what ended test runs left dead, and when *finished* all below *ours*.
+
+    *ours* is this session's temporary folder. Its siblings belong to other sessions: one that is
+    running kills daemons on purpose, and wants to see them dead. Returns what was unmounted.
     """
     swept = []
     for mount in reversed(list(objfs_mounts(MOUNTINFO.read_text()))):
-        in_session = mount.is_relative_to(ours)
-        tests_own = mount.is_relative_to(ours.parent) or TEST_FOLDER.match(str(mount))
-        if (finished and in_session) or (tests_own and is_dead(mount)):
+        if mount.is_relative_to(ours):
+            wanted = finished or is_dead(mount)
+        elif mount.is_relative_to(ours.parent):
+            session = ours.parent / mount.relative_to(ours.parent).parts[0]
+            wanted = not lives(session) and is_dead(mount)
+        else:
+            wanted = False
+        if wanted:
             subprocess.run(["fusermount3", "-uz", mount], check=False, capture_output=True)
             swept.append(mount)
     return swept

@@ -54,7 +54,6 @@ def crash(mount: Mounted) -> None:
     while Path(f"/proc/{pid}/fd").exists() and time.monotonic() < end:
         time.sleep(0.01)
     while f" {mount.path} " in MOUNTINFO.read_text():
-        # another test session may sweep it in the same moment
         subprocess.run(["fusermount3", "-uz", mount.path], check=False, capture_output=True)
 
 
