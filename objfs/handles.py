@@ -47,6 +47,8 @@ class Handle:
     writable: bool
     append: bool
     window: Window
+    changed: bool = False
+    """Its open(2) made or emptied the file: a change, whatever the handle itself may do."""
 
 
 @dataclass(slots=True, eq=False)

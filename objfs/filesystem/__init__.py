@@ -87,6 +87,7 @@ class FileSystem:
         node = await self.names.create(directory, name, mode, exclusive=exclusive)
         self._own(node, owner)
         fh = await self._open(node, flags)
+        self._mount.handles.get(fh).changed = True
         return fh, self._referred(node)
 
     async def mkdir(self, parent: Ino, name: bytes, mode: int, owner: tuple[int, int]) -> Stat:
@@ -175,7 +176,7 @@ class FileSystem:
     async def flush(self, fh: Fh) -> None:
         """close(2): the upload, and the store's verdict (PROMISES P1)."""
         handle = self._mount.handles.get(fh)
-        if handle.writable:
+        if handle.writable or handle.changed:
             await self.saving.close(handle.file)
 
     async def fsync(self, fh: Fh) -> None:
@@ -257,6 +258,7 @@ class FileSystem:
             except BaseException:
                 await self.contents.release(fh)
                 raise
+            self._mount.handles.get(fh).changed = True
         return fh
 
     async def _believe(self, node: Node) -> None:

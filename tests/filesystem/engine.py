@@ -130,7 +130,13 @@ class Engine:
         await self._settle()
         for path in read:  # the last close of a draft that was refused before tries once more
             self.model.close(self.model.open(path), writable=False)
-        assert self._objects() == self.model.store, self.log
+        objects = self._objects()
+        wrong = {
+            key: (objects.get(key), self.model.store.get(key))
+            for key in objects.keys() | self.model.store.keys()
+            if objects.get(key) != self.model.store.get(key)
+        }
+        assert not wrong, (wrong, self.log)
 
     def _objects(self) -> dict[str, bytes]:
         found = {}

@@ -211,3 +211,13 @@ async def test_draft_gets_its_plain_name_back_when_the_directory_beside_it_is_go
         assert set(await rig.kernel.listdir()) == {b"a"}
         await rig.kernel.close(file)
         assert rig.objects() == {"a": b""}
+
+
+async def test_file_made_by_a_read_only_open_is_stored_when_close_returns():
+    """The upload was left to release, which nobody waits for: close said yes too early."""
+    async with mounted() as rig:
+        fh, found = await rig.fs.create(ROOT, b"a", 0o644, os.O_CREAT | os.O_RDONLY, (0, 0))
+        await rig.fs.flush(fh)
+        assert rig.objects() == {"a": b""}
+        await rig.fs.release(fh)
+        rig.fs.forget([(found.ino, 1)])
