@@ -156,7 +156,7 @@ class Operator:
         if node and node.kind is Kind.DIRECTORY:
             raise IsADirectory(f"{path} is a directory", remedy="Discard its files one by one")
         file = self._mount.handles.file_of(node) if node else None
-        if node is None or file is None or not file.unsaved:
+        if node is None or file is None or not any(_unsaved(file)):
             raise NotFound(f"{path} has nothing that is not stored")
         size = sum(draft.size for draft in _unsaved(file))
         async with self._mount.turns.hold(key_of(node)):  # an upload under way ends first

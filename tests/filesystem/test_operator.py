@@ -1,8 +1,12 @@
 """What a person asks of a mount: drafts, retry, discard, refresh, drain; without a kernel."""
 
 import os
+import threading
+from functools import partial
 
 import pytest
+import trio
+import trio.testing
 
 from objfs.errors import Busy, IsADirectory, NotFound, Unavailable, UsageError
 from tests.filesystem.rig import Rig, mounted
@@ -68,6 +72,23 @@ async def test_discard_of_a_new_file():
         assert (await ask(rig, "pending"))["drafts"] == []
         with pytest.raises(NotFound):
             await ask(rig, "discard", path="/a")
+
+
+async def test_discard_while_it_is_tried_again(expected_logs):
+    """The try under way ends first; it was taken for a file that owes nothing."""
+    expected_logs.allow("/a is not stored yet")
+    async with mounted() as rig:
+        await write(rig, b"a", b"123")
+        rig.faults._faults.clear()
+        try_ = rig.faults.plan("put", Unavailable("still down"), stall=threading.Event())
+        await ask(rig, "retry", path="/a")
+        await trio.to_thread.run_sync(try_.stalled.wait, 5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(ask, rig, "discard", path="/a"))
+            await trio.testing.wait_all_tasks_blocked()
+            try_.stall.set()
+        assert await rig.kernel.listdir() == {}
+        assert rig.objects() == {}
 
 
 async def test_discard_of_a_change():
