@@ -80,13 +80,14 @@ async def test_discard_while_it_is_tried_again(expected_logs):
     async with mounted() as rig:
         await write(rig, b"a", b"123")
         rig.faults._faults.clear()
-        try_ = rig.faults.plan("put", Unavailable("still down"), stall=threading.Event())
+        go = threading.Event()
+        try_ = rig.faults.plan("put", Unavailable("still down"), stall=go)
         await ask(rig, "retry", path="/a")
         await trio.to_thread.run_sync(try_.stalled.wait, 5)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(ask, rig, "discard", path="/a"))
             await trio.testing.wait_all_tasks_blocked()
-            try_.stall.set()
+            go.set()
         assert await rig.kernel.listdir() == {}
         assert rig.objects() == {}
 
