@@ -18,7 +18,9 @@ class StoreConfig:
     """As the user gave it: `s3://bucket/prefix`, `file:///path`, `mem://`."""
     scheme: str
     bucket: str
-    """The bucket's name; for the embedded store the path of its folder."""
+    """The bucket's name, "" for all of them; for the embedded store the path of its folder."""
+    whole_account: bool = False
+    """Every bucket is a directory at the top."""
     prefix: str = ""
     """Key prefix that the mount shows as its root; "" or ending in "/"."""
     endpoint_url: str = ""

@@ -86,6 +86,12 @@ class ReadOnly(ObjfsError):
     errno = os_errno.EROFS
 
 
+class CrossDevice(ObjfsError):
+    """The store cannot copy from there to here by itself; mv(1) then copies."""
+
+    errno = os_errno.EXDEV
+
+
 class BadHandle(ObjfsError):
     """The handle was not opened for this."""
 

@@ -41,7 +41,7 @@ BLOCK_SIZE = 128 * 1024
 """st_blksize: what cp and others then use as their buffer, one FUSE request each."""
 READ_AHEAD_KIB = 1024
 SPACE = 2**50
-"""A bucket has no size; statfs shows 1 PiB, of which nothing is ever used."""
+"""A bucket has no end: statfs shows 1 PiB free, beside what the store says is used."""
 
 
 def answers_errno(
@@ -246,11 +246,14 @@ class Operations(pyfuse3.Operations):
 
     @answers_errno
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+        used = await self._fs.space.used()
         data = pyfuse3.StatvfsData()
         data.f_bsize = BLOCK_SIZE
         data.f_frsize = 4096
-        data.f_blocks = data.f_bfree = data.f_bavail = SPACE // data.f_frsize
-        data.f_files = data.f_ffree = data.f_favail = 2**40
+        data.f_bfree = data.f_bavail = SPACE // data.f_frsize
+        data.f_blocks = data.f_bfree + -(-used.bytes // data.f_frsize)
+        data.f_ffree = data.f_favail = 2**40
+        data.f_files = data.f_ffree + used.objects
         data.f_namemax = 255
         return data
 

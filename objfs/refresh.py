@@ -58,11 +58,11 @@ class Refresher:
         fold = Fold(below)
         shown = 0
         with self._question() as question:
-            token = ""
+            token, partial = "", False
             while True:
                 page = await self._bucket.list_page(below, token=token)
                 entries = fold.feed(page)
-                token = page.token
+                token, partial = page.token, partial or page.partial
                 if not token:
                     entries += fold.finish()
                 nodes, changes = self._tree.learn_entries(directory, entries, question)
@@ -71,6 +71,13 @@ class Refresher:
                 if token:
                     yield nodes
                     continue
+                if partial:  # what it did not show may exist all the same
+                    yield nodes + [
+                        node
+                        for node in directory.children.values()
+                        if node.seen != question.as_of and self._clock() < node.expires
+                    ]
+                    return
                 ours, changes = self._tree.learn_end(directory, question)
                 self._report(changes)
                 self._tree.learn_complete(directory, question, shown)

@@ -56,6 +56,8 @@ class Page:
     objects: tuple[ObjectInfo, ...]
     prefixes: tuple[str, ...]
     token: str = ""
+    partial: bool = False
+    """There may be more than all pages show: names that are not listed may exist all the same."""
 
 
 @dataclass(frozen=True, slots=True)

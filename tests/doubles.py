@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from objfs.store.base import Body, Capabilities, Driver, Sink
+from objfs.store.base import Body, Capabilities, Driver, Sink, Usage
 from objfs.types import ANYTHING, Expect, Headers, ObjectInfo, Page, Part
 
 T = TypeVar("T")
@@ -124,6 +124,10 @@ class Wrapped:
     def abort_parts(self, key: str, upload: str) -> None:
         """See `Driver`."""
         self.around("abort_parts", key, lambda: self.inner.abort_parts(key, upload))
+
+    def usage(self) -> Usage | None:
+        """See `Driver`."""
+        return self.around("usage", "", self.inner.usage)
 
     def close(self) -> None:
         """See `Driver`."""

@@ -218,6 +218,7 @@ def _build(url: str, mountpoint: str, chosen: dict[Target, Value]) -> Config:
         scheme=location.scheme,
         bucket=location.bucket,
         prefix=location.prefix,
+        whole_account=location.whole_account,
         **sections["store"],  # type: ignore[arg-type]  # keyed by the table, see above
     )
     return Config(

@@ -1,5 +1,8 @@
 """Reading a mount's URL: `s3://bucket[/prefix]`, `file:///folder[/prefix]`, `mem://[name]`.
 
+Without a bucket it means all buckets of the account: `s3://`. For the embedded store that is a
+folder of stores, written with a slash at its end: `file:///folder/`.
+
 Semantics: nothing is percent-decoded and nothing is normalised. `?`, `#`, `%` and `//` are legal
 in keys, so the prefix is what stands behind the bucket, byte for byte.
 """
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objfs.errors import UsageError
-from objfs.store import SCHEMES, unknown_scheme
+from objfs.store import ACCOUNTS, SCHEMES, unknown_scheme
 
 # botocore's VALID_BUCKET (botocore/handlers.py) without the \w that lets other alphabets in.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -22,6 +25,7 @@ class Location:
     scheme: str
     bucket: str
     prefix: str
+    whole_account: bool = False
 
 
 def refuse_credentials(url: str, what: str) -> None:
@@ -53,6 +57,8 @@ def parse_url(url: str) -> Location:
     if scheme == "file":
         return _locate_folder(url, rest)
     bucket, _, prefix = rest.partition("/")
+    if not rest and scheme in ACCOUNTS:
+        return Location(scheme, "", "", whole_account=True)
     if scheme == "s3":
         _check_bucket(url, bucket)
     return Location(scheme, bucket, _closed(prefix))
@@ -64,7 +70,11 @@ def _closed(prefix: str) -> str:
 
 def _check_bucket(url: str, bucket: str) -> None:
     if not bucket:
-        raise UsageError(f"the URL {url} names no bucket", remedy="Write s3://BUCKET[/PREFIX].")
+        raise UsageError(
+            f"the URL {url} names no bucket",
+            remedy=f"Write {url.partition(':')[0]}://BUCKET[/PREFIX], or"
+            f" {url.partition(':')[0]}:// for all buckets.",
+        )
     if not _BUCKET.fullmatch(bucket):
         # What stands there may be half of a key pair, so it is not repeated.
         raise UsageError(
@@ -81,4 +91,6 @@ def _locate_folder(url: str, path: str) -> Location:
             f"the URL {url} needs an absolute path", remedy="Write file:///FOLDER (three slashes)."
         )
     folder, prefix = FileStore.locate(Path(path))
+    if path.endswith("/") and not prefix and not FileStore.is_store(folder):
+        return Location("file", str(folder), "", whole_account=True)
     return Location("file", str(folder), _closed(prefix))

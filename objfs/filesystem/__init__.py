@@ -32,6 +32,7 @@ from objfs.filesystem.names import Names
 from objfs.filesystem.operator import Operator
 from objfs.filesystem.renames import Renames
 from objfs.filesystem.saving import Saving
+from objfs.filesystem.space import Space
 from objfs.tree.nodes import Changes
 from objfs.tree.tree import Node, path_of
 from objfs.types import Fh, Ino, Kind, Stat
@@ -53,6 +54,7 @@ class FileSystem:
         self.names = Names(mount, self.contents, self.saving)
         self.renames = Renames(mount, self.names, self.saving)
         self.operator = Operator(mount, self.saving)
+        self.space = Space(mount)
 
     @property
     def ttl(self) -> float:

@@ -8,7 +8,7 @@ from objfs.cache.policy import Shelf
 from objfs.cache.reads import ReadCache
 from objfs.cache.spool import Draft, Spool
 from objfs.config import CacheConfig, MountConfig
-from objfs.errors import NameTooLong, NotFound, ReadOnly
+from objfs.errors import NameTooLong, NotFound, ReadOnly, Unsupported
 from objfs.exclusive import Turns
 from objfs.handles import Handles, OpenFile
 from objfs.refresh import Refresher
@@ -76,6 +76,11 @@ class Mount:
         """The key that a new entry would have. Raises `NameTooLong`, `ReadOnly`."""
         self.writable()
         key = child_key(self.prefix(parent), name, directory=kind is Kind.DIRECTORY)
+        if not self.bucket.top_level_objects and DELIMITER not in key:
+            raise Unsupported(
+                f"{key}: only buckets can be here",
+                remedy="Make one with mkdir, and put files into it",
+            )
         if len(key.encode()) > self.bucket.max_key:
             raise NameTooLong(f"{key[:60]}...: the key is longer than this store takes")
         return key

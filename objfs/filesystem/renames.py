@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import trio
 
-from objfs.errors import InvalidArgument, NotFound, ObjfsError, StoreError
+from objfs.errors import InvalidArgument, NotFound, ObjfsError, StoreError, Unsupported
 from objfs.filesystem import recovery
 from objfs.filesystem.base import MARKER, Mount
 from objfs.filesystem.names import Names
@@ -43,6 +43,11 @@ class Renames:
         source = key_of(node)
         if below.startswith(source):
             raise InvalidArgument(f"{path_of(node)} cannot be moved into itself")
+        if not self._mount.bucket.top_level_objects and 1 in {source.count("/"), below.count("/")}:
+            raise Unsupported(
+                f"{path_of(node)}: a bucket keeps its name, and a directory becomes none",
+                remedy="Make a bucket with mkdir, and move what is in here into it",
+            )
         async with self._mount.turns.hold(source, below):
             if not node.attached:
                 raise NotFound("the directory was just removed")

@@ -9,9 +9,12 @@ from typing import Final
 
 from objfs.config import StoreConfig
 from objfs.errors import UsageError
+from objfs.store.account import Account, AllBuckets
 from objfs.store.base import Driver
 
 SCHEMES: Final = ("s3", "file", "mem")
+ACCOUNTS: Final = frozenset({"s3"})
+"""Schemes that mean all buckets when a URL names none."""
 
 
 def unknown_scheme(scheme: str) -> UsageError:
@@ -25,10 +28,12 @@ def unknown_scheme(scheme: str) -> UsageError:
 
 
 def open_store(config: StoreConfig) -> Driver:
-    """A driver for the configured bucket; no request is made yet.
+    """A driver for the configured bucket, or for all of them; no request is made yet.
 
     Raises `UsageError` for an unknown scheme and what the driver's constructor raises.
     """
+    if config.whole_account:
+        return AllBuckets(_open_account(config))
     match config.scheme:
         case "s3":
             from objfs.store.s3 import S3Store
@@ -44,3 +49,20 @@ def open_store(config: StoreConfig) -> Driver:
             return MemoryStore()
         case _:
             raise unknown_scheme(config.scheme)
+
+
+def _open_account(config: StoreConfig) -> Account:
+    match config.scheme:
+        case "s3":
+            from objfs.store.s3.account import S3Account
+
+            return S3Account(config)
+        case "file":
+            from objfs.store.file.account import FileAccount
+
+            return FileAccount(Path(config.bucket))
+        case _:
+            raise UsageError(
+                f"{config.url}: this store has no account of buckets",
+                remedy=f"Write {config.scheme}://BUCKET.",
+            )

@@ -42,12 +42,22 @@ class Capabilities:
     """The ETag of an object stored by one put is the MD5 of its bytes."""
     ordered: bool = True
     """Listings are in the order of the keys' UTF-8 bytes."""
+    top_level_objects: bool = True
+    """A key without a delimiter can be an object; in a whole account it can only be a bucket."""
     max_key: int = 1024
     """Bytes in a key."""
     max_put: int = 5 * 2**30
     """Bytes in one put, and in one server-side copy."""
     min_part: int = 5 * 2**20
     max_parts: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a bucket or an account holds, by the store's own books (which may lag behind)."""
+
+    bytes: int
+    objects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +190,9 @@ class Driver(Protocol):
 
     def abort_parts(self, key: str, upload: str) -> None:
         """Drop the upload and its parts; one that is not there is no error."""
+
+    def usage(self) -> Usage | None:
+        """The store's own totals of the bucket; None where it keeps none."""
 
     def close(self) -> None:
         """Give back connections and files. Nothing is called afterwards."""

@@ -33,7 +33,7 @@ from objfs.errors import (
     TimedOut,
     Unsupported,
 )
-from objfs.store.base import Body, Driver, FileRange, Sink
+from objfs.store.base import Body, Driver, FileRange, Sink, Usage
 from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part
 
 T = TypeVar("T")
@@ -74,6 +74,11 @@ class Bucket:
         return self._timeout
 
     @property
+    def top_level_objects(self) -> bool:
+        """Whether files can be at the top of the mount; see `Capabilities`."""
+        return bool(self._prefix) or self._driver.capabilities.top_level_objects
+
+    @property
     def max_key(self) -> int:
         """Bytes that a key of this mount may have."""
         return self._driver.capabilities.max_key - len(self._prefix.encode())
@@ -97,10 +102,10 @@ class Bucket:
         if not self._prefix:
             return page
         cut = len(self._prefix)
-        return Page(
-            tuple(replace(info, key=info.key[cut:]) for info in page.objects),
-            tuple(common[cut:] for common in page.prefixes),
-            page.token,
+        return replace(
+            page,
+            objects=tuple(replace(info, key=info.key[cut:]) for info in page.objects),
+            prefixes=tuple(common[cut:] for common in page.prefixes),
         )
 
     async def pages(self, prefix: str, *, delimiter: str = DELIMITER) -> AsyncGenerator[Page, None]:
@@ -229,6 +234,10 @@ class Bucket:
             headers=headers,
         )
         return self._ours(await self._call("copy", call))
+
+    async def usage(self) -> Usage | None:
+        """The store's totals of the whole bucket, or account; None where it keeps none."""
+        return await self._read("usage", self._driver.usage)
 
     async def delete(self, key: str) -> None:
         """Remove it; a key that is not there is no error."""

@@ -28,7 +28,7 @@ from objfs.errors import (
     TooLarge,
     Unsupported,
 )
-from objfs.store.base import Body, Capabilities, Sink
+from objfs.store.base import Body, Capabilities, Sink, Usage
 from objfs.types import ANYTHING, ETag, Expect, Headers, ObjectInfo, Page, Part
 
 CHUNK: Final = 256 * 1024
@@ -233,6 +233,11 @@ class MemoryStore:
         """Drop the upload, if it is there."""
         with self._lock:
             self._uploads.pop(upload, None)
+
+    def usage(self) -> Usage:
+        """Counted anew each time."""
+        with self._lock:
+            return Usage(sum(o.info.size for o in self._objects.values()), len(self._objects))
 
     def close(self) -> None:
         """Nothing to give back; the contents stay, so that a test may look at them."""

@@ -19,6 +19,7 @@ from objfs.store import open_store
         ("s3://b//x", Location("s3", "b", "/x/")),
         ("s3://b/a?b#c%20d", Location("s3", "b", "a?b#c%20d/")),
         ("s3://b/me@home", Location("s3", "b", "me@home/")),
+        ("s3://", Location("s3", "", "", whole_account=True)),
         ("mem://", Location("mem", "", "")),
         ("mem://name/p", Location("mem", "name", "p/")),
     ],
@@ -32,8 +33,10 @@ def test_urls(url, location):
     ("url", "said"),
     [
         ("bucket", "'bucket' is not a URL. Write s3://BUCKET, file:///FOLDER or mem://."),
-        ("s3://", "the URL s3:// names no bucket. Write s3://BUCKET[/PREFIX]."),
-        ("s3:///key", "the URL s3:///key names no bucket. Write s3://BUCKET[/PREFIX]."),
+        (
+            "s3:///key",
+            "names no bucket. Write s3://BUCKET[/PREFIX], or s3:// for all buckets.",
+        ),
         ("file://folder", "Write file:///FOLDER (three slashes)."),
         ("s3a://b", "the URL's scheme s3a:// is not known (known are s3://, file://, mem://)."),
         ("s4://b", "Did you mean s3://?"),

@@ -27,7 +27,7 @@ from objfs.errors import (
     NotFound,
     PreconditionFailed,
 )
-from objfs.store.base import Driver, FileRange
+from objfs.store.base import Driver, FileRange, Usage
 from objfs.store.file import FileStore, scan
 from objfs.types import ABSENT, Headers
 from tests.store.contract import DriverContract
@@ -90,7 +90,7 @@ def check_whole(folder: Path) -> None:
     store = FileStore(folder)
     keys = [info.key for info in store.list_page("").objects]
     total = sum(len(check_read(store, key)) for key in keys)
-    assert store.usage() == (total, len(keys))
+    assert store.usage() == Usage(total, len(keys))
     store.close()
     with sqlite3.connect(folder / "index.sqlite") as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -344,4 +344,4 @@ def test_usage(store: FileStore) -> None:
     store.copy("a", "b", size=3)
     store.put("c", b"", Headers())
     store.delete_many(["b", "nothing"])
-    assert store.usage() == (3, 2)
+    assert store.usage() == Usage(3, 2)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from objfs.errors import NoSuchBucket, UsageError
+from objfs.store.base import Usage
 from objfs.store.file import FileStore
 from objfs.types import Headers
 
@@ -58,7 +59,7 @@ def test_half_made_store_is_made(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     store = FileStore(tmp_path)
     store.put("x", b"1", Headers())
-    assert store.usage() == (1, 1)
+    assert store.usage() == Usage(1, 1)
     store.close()
 
 

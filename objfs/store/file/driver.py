@@ -21,7 +21,7 @@ from objfs.errors import (
     PreconditionFailed,
     StoreError,
 )
-from objfs.store.base import Body, Capabilities, Sink
+from objfs.store.base import Body, Capabilities, FileRange, Sink, Usage
 from objfs.store.file import layout, scan
 from objfs.store.file.blobs import CHUNK, Blobs, locked, lost
 from objfs.store.file.index import (
@@ -64,15 +64,24 @@ class FileStore:
             self._blobs.join()
 
     @staticmethod
+    def is_store(folder: Path) -> bool:
+        """Whether the folder itself is one."""
+        with layout.failing("look for a store at", str(folder), folder):
+            return bool(layout.format_of(folder))
+
+    @staticmethod
     def locate(path: Path) -> tuple[Path, str]:
         """The folder of the store that `path` is in, and the key prefix of the rest of it."""
         with layout.failing("look for a store at", str(path), path):
             return layout.locate(path)
 
+    ABILITIES: Final = Capabilities(max_key=4096, max_put=_UNLIMITED, min_part=1)
+    """Everything, at any size; keys may be as long as a path of Linux may (PATH_MAX)."""
+
     @property
     def capabilities(self) -> Capabilities:
-        """Everything, at any size; keys may be as long as a path of Linux may (PATH_MAX)."""
-        return Capabilities(max_key=4096, max_put=_UNLIMITED, min_part=1)
+        """`ABILITIES`."""
+        return self.ABILITIES
 
     def check(self) -> None:
         """See that the folder is still there, and still this store."""
@@ -223,11 +232,20 @@ class FileStore:
         with self._failing("abort the upload of", key), self._writing() as transaction:
             transaction.remove_upload(upload)
 
-    def usage(self) -> tuple[int, int]:
-        """Bytes and number of objects, from running totals; copies count as if they cost room."""
+    def usage(self) -> Usage:
+        """From running totals; copies count as if they cost room."""
         with self._failing("count", ""), self._index.reading() as db:
-            total, objects = db.execute("SELECT bytes, objects FROM totals").fetchone()
-            return total, objects
+            return Usage(*db.execute("SELECT bytes, objects FROM totals").fetchone())
+
+    def open_object(self, key: str, expect: Expect) -> tuple[ObjectInfo, Body, int]:
+        """One version, its bytes, and the descriptor behind them (-1 for none) to be closed."""
+        with self._failing("get", key):
+            row = self._find("get", key)
+            _met("get", key, expect, row)
+            if not row.size:
+                return row.info(), b"", -1
+            row, fd = self._open(key, Expect(etag=row.etag), 0, row.size)
+            return row.info(), FileRange(fd, 0, row.size), fd
 
     def close(self) -> None:
         """End the session; the folder is left as if no process had it open."""

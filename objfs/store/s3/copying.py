@@ -40,6 +40,7 @@ class Copy:
     size: int
     expect: Expect
     headers: Headers | None
+    source_bucket: str
 
     def whole(self, target: Expect) -> ObjectInfo:
         """By one CopyObject. Raises `NotFound` and `PreconditionFailed`."""
@@ -63,7 +64,9 @@ class Copy:
     def look(self) -> dict[str, Any]:
         """The source as it is now. Raises `NotFound`, and `PreconditionFailed` when it changed."""
         with mapped("COPY", self.source):
-            found: dict[str, Any] = self.client.head_object(Bucket=self.bucket, Key=self.source)
+            found: dict[str, Any] = self.client.head_object(
+                Bucket=self.source_bucket, Key=self.source
+            )
         if self.expect.etag and etag_of(found["ETag"]) != self.expect.etag:
             raise PreconditionFailed(f"COPY {self.source}: the store holds another version")
         return found
@@ -115,7 +118,8 @@ class Copy:
         return parts
 
     def _source(self, etag: ETag | None) -> dict[str, Any]:
-        request: dict[str, Any] = {"CopySource": {"Bucket": self.bucket, "Key": self.source}}
+        source = {"Bucket": self.source_bucket, "Key": self.source}
+        request: dict[str, Any] = {"CopySource": source}
         return request | ({"CopySourceIfMatch": f'"{etag}"'} if etag else {})
 
     def _etag(self, result: dict[str, Any]) -> ETag:

@@ -26,7 +26,6 @@ from objfs.errors import (
     PreconditionFailed,
     Unavailable,
     Unsupported,
-    UsageError,
 )
 from objfs.store.base import Body, Capabilities, Sink, etag_of
 from objfs.store.s3 import copying, wire
@@ -42,12 +41,13 @@ class S3Store:
     Raises `UsageError` and `BadCredentials` as `objfs.store.s3.client.connect` does.
     """
 
-    def __init__(self, config: StoreConfig, *, max_put: int = UNKNOWN.max_put) -> None:
-        if not config.bucket:
-            raise UsageError(f"{config.url}: no bucket", remedy="Write s3://BUCKET.")
+    def __init__(
+        self, config: StoreConfig, *, max_put: int = UNKNOWN.max_put, client: Any = None
+    ) -> None:
+        assert config.bucket, "without one S3Account is meant"
         self._bucket = config.bucket
         self._prefix = config.prefix
-        self._client = connect(config)
+        self._client = client or connect(config)
         self._lock = threading.Lock()
         self._capabilities = replace(UNKNOWN, max_put=max_put)
         self._recognised = False
@@ -184,6 +184,7 @@ class S3Store:
         expect: Expect = ANYTHING,
         target_expect: Expect = ANYTHING,
         headers: Headers | None = None,
+        source_bucket: str = "",
     ) -> ObjectInfo:
         """See `Driver.copy`. An etag expected of the target is `Unsupported`: S3 has no such."""
         wire.checked_key("COPY", source)
@@ -195,7 +196,10 @@ class S3Store:
         absent = caps.copy_if_absent if whole else caps.finish_if_absent
         self._supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
         self._supports("COPY", target, target_expect, absent=absent, match=False)
-        job = copying.Copy(self._client, self._bucket, source, target, size, expect, headers)
+        here = self._bucket
+        job = copying.Copy(
+            *(self._client, here, source, target, size, expect, headers, source_bucket or here)
+        )
         return job.whole(target_expect) if whole else self._copy_parts(job, target_expect)
 
     def _copy_parts(self, job: copying.Copy, target_expect: Expect) -> ObjectInfo:
@@ -333,6 +337,9 @@ class S3Store:
             raise
         except (NoSuchUpload, NotFound):
             return
+
+    def usage(self) -> None:
+        """S3 keeps no totals that a user may ask for."""
 
     def close(self) -> None:
         """Close the pooled connections."""
