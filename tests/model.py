@@ -254,7 +254,7 @@ class Model:
         self._save(content)
 
     def close(self, content: Content, *, writable: bool) -> None:
-        """close(2) of the only descriptor of a handle."""
+        """close(2) of the only descriptor of a handle; `writable`: or its open changed the file."""
         content.handles -= 1
         if writable:
             self._save(content)

@@ -138,7 +138,7 @@ class Names:
 
     async def must_be_empty(self, node: Node) -> None:
         """Raises `NotEmpty` where the store, or this mount, has anything in a directory."""
-        if any(child.local for child in node.children.values()):
+        if any(child.lives_here for child in node.children.values()):
             raise NotEmpty(f"{path_of(node)} is not empty")
         if not await self._mount.refresh.is_empty(node):
             raise NotEmpty(f"{path_of(node)} is not empty")

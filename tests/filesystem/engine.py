@@ -41,6 +41,8 @@ class Open:
     file: Any
     content: Content
     flags: int
+    changed: bool
+    """Its open(2) made or emptied the file, so its close uploads whatever it may do itself."""
 
     @property
     def writable(self) -> bool:
@@ -204,6 +206,7 @@ class Engine:
         await self._open_path(path, flags)
 
     async def _open_path(self, path: bytes, flags: int) -> Open | None:
+        makes = path not in self.model.tree()
         done = await self._both(
             f"open {path!r} {flags:o}",
             lambda: self.system.open(path, flags),
@@ -216,7 +219,7 @@ class Engine:
         )
         if done is None:
             return None
-        self.opened.append(Open(*done, flags))
+        self.opened.append(Open(*done, flags, changed=makes or bool(flags & os.O_TRUNC)))
         return self.opened[-1]
 
     async def _write(self, i: int, j: int, k: int) -> None:
@@ -262,7 +265,7 @@ class Engine:
         await self._both(
             f"close {handle.content.key}",
             lambda: self.system.close(handle.file),
-            lambda: self.model.close(handle.content, writable=handle.writable),
+            lambda: self.model.close(handle.content, writable=handle.writable or handle.changed),
         )
 
     async def _ftruncate(self, i: int, j: int, k: int) -> None:

@@ -6,7 +6,7 @@ import threading
 import pytest
 import trio
 
-from objfs.errors import InvalidName, NotFound, ObjfsError, Stale, Unavailable
+from objfs.errors import InvalidName, NotEmpty, NotFound, ObjfsError, Stale, Unavailable
 from objfs.types import ROOT
 from tests.filesystem.rig import mounted
 
@@ -221,3 +221,21 @@ async def test_file_made_by_a_read_only_open_is_stored_when_close_returns():
         assert rig.objects() == {"a": b""}
         await rig.fs.release(fh)
         rig.fs.forget([(found.ino, 1)])
+
+
+async def test_directory_of_a_directory_that_lives_only_here_is_not_empty():
+    """rmdir took `a`, though `a/b` held a file that was being written: others had removed the rest.
+
+    The file below, not the directory between, is what this mount holds.
+    """
+    async with mounted() as rig:
+        rig.put("a/b/x")
+        file = await rig.kernel.open(b"a/b/c", os.O_WRONLY | os.O_CREAT)
+        rig.advance()
+        await rig.kernel.listdir(b"a")  # `a/b` is in the store, and so nothing of this mount's own
+        rig.store.delete("a/b/x")
+        rig.advance()
+        with pytest.raises(NotEmpty):
+            await rig.kernel.rmdir(b"a")
+        await rig.kernel.close(file)
+        assert rig.objects() == {"a/b/c": b""}
