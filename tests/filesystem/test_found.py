@@ -224,7 +224,7 @@ async def test_file_made_by_a_read_only_open_is_stored_when_close_returns():
 
 
 async def test_directory_of_a_directory_that_lives_only_here_is_not_empty():
-    """rmdir took `a`, though `a/b` held a file that was being written: others had removed the rest.
+    """The mount let `a` go while `a/b` held a file that was being written: others removed the rest.
 
     The file below, not the directory between, is what this mount holds.
     """
