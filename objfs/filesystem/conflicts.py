@@ -8,6 +8,7 @@ Several things may be the case, and are told apart by asking the store:
 """
 
 import logging
+import secrets
 import socket
 import time
 
@@ -29,6 +30,23 @@ class Conflicts:
         self._mount = mount
         self.copies: list[str] = []
         """Paths of the conflict copies made since the mount began, newest last."""
+
+    async def not_lost(self, file: OpenFile) -> None:
+        """A file whose name others have given to another object: what was written is a conflict.
+
+        Raises `Stale` then, once both are kept.
+        """
+        draft = file.draft
+        if file.node.lost and draft and draft.dirty and not draft.sealed:
+            if file.info is None or self._mount.config.on_conflict == "fail":
+                raise Stale("the file was replaced or removed in the store since it was opened")
+            draft.sealed += 1
+            try:
+                conflict = await self.keep_both(file, draft, file.info.key)
+            finally:
+                draft.sealed -= 1
+            draft.dirty = False
+            raise conflict
 
     async def put(
         self, file: OpenFile, draft: Draft, key: str, expect: Expect
@@ -76,7 +94,10 @@ class Conflicts:
     async def keep_both(self, file: OpenFile, draft: Draft, key: str) -> Stale:
         """Store the content beside the other version; what close(2) has to say of it."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._mount.wall_ns() / 1e9))
-        name = _beside(key, f".conflict-{socket.gethostname()}-{stamp}-{draft.number}")
+        # Two mounts, also on hosts of one name, meet in one second: only chance tells them apart,
+        # and where a store has no conditional PUT one copy would land on the other.
+        chance = secrets.token_hex(4)
+        name = _beside(key, f".conflict-{socket.gethostname()}-{stamp}-{chance}")
         body = draft.body()
         copy = await self._mount.bucket.put(name, body, headers_for(key), expect=ABSENT)
         theirs = await self._theirs(key)

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from objfs.errors import InvalidName, NotEmpty, NotFound, ObjfsError, Stale, Unavailable
+from objfs.store.memory import MemoryStore
 from objfs.types import ROOT
 from tests.filesystem.rig import mounted
 
@@ -25,6 +26,24 @@ async def test_close_says_so_when_the_open_file_was_replaced_elsewhere():
             await rig.kernel.close(file)
         (copy,) = [key for key in rig.objects() if key.startswith("a.conflict-")]
         assert rig.objects() == {"a": b"two", copy: b"mine"}
+
+
+async def test_conflict_copies_of_two_mounts_never_get_the_same_name():
+    """Host, second and draft number were those of the other mount: its copy was in the way."""
+    store = MemoryStore()
+    async with (
+        mounted(store, on_conflict="keep-both") as one,
+        mounted(store, on_conflict="keep-both") as two,
+    ):
+        one.put("a", b"before")
+        files = [await rig.kernel.open(b"a", os.O_RDWR) for rig in (one, two)]
+        one.put("a", b"theirs")
+        for rig, file, data in zip((one, two), files, (b"mine", b"yours"), strict=True):
+            await rig.kernel.ftruncate(file, 0)
+            await rig.kernel.write(file, 0, data)
+            with pytest.raises(Stale, match="Both are kept"):
+                await rig.kernel.close(file)
+        assert sorted(one.objects().values()) == [b"mine", b"theirs", b"yours"]
 
 
 async def test_draft_outlives_the_removal_of_its_directory_elsewhere():
