@@ -126,10 +126,16 @@ class BlockFiles:
         """The same bytes are known under another key or etag from now on."""
         if old == new:
             return
-        with suppress(FileNotFoundError):  # nothing of it was ever cached
+        try:
             target = self.path(new)
             target.parent.mkdir(parents=True, exist_ok=True)
             self.path(old).rename(target)
+        except FileNotFoundError:
+            log.debug("nothing of %s was ever cached", old)
+        except OSError as error:  # copies are not worth an error: they are fetched anew
+            self._complain(error)
+            self.drop(old)
+            return
         self.write_index()
         for number in self._numbers(new):
             self._shelf.drop((new, number))
@@ -186,7 +192,10 @@ class BlockFiles:
         if blocks := self._maps.get(file):
             blocks.drop(number)
         self._note("DELETE FROM segment WHERE file = ? AND number = ?", [(file, number)])
-        _punch(self.path(file), number, keep=blocks is not None)
+        try:
+            _punch(self.path(file), number, keep=blocks is not None)
+        except OSError as error:
+            self._complain(error)
 
     def _rows(self, query: str, file: str) -> list[Any]:
         try:
@@ -204,9 +213,10 @@ class BlockFiles:
         else:
             self._failing = False
 
-    def _complain(self, error: sqlite3.Error) -> None:
+    def _complain(self, error: sqlite3.Error | OSError) -> None:
         if not self._failing:
-            log.warning("the index of the cache in %s fails: %s", self._folder, error)
+            what = "index of the cache" if isinstance(error, sqlite3.Error) else "cache"
+            log.warning("the %s in %s fails: %s", what, self._folder, error)
         self._failing = True
 
     def _sweep(self, known: set[str]) -> None:

@@ -13,6 +13,7 @@ hop alone costs 60 to 100 us. fsync and copying, which do wait for the disk, run
 
 import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from objfs.cache.policy import Shelf
 from objfs.errors import NoSpace
 from objfs.store.base import FileRange
 from objfs.types import ETag
+
+log = logging.getLogger(__name__)
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share the blocks, where the file system can
 _PIECE = 64 * 2**20
@@ -40,6 +43,8 @@ class Draft:
         self.number = int(path.name)
         self.fd = os.open(path, flags, 0o600)
         self.size = os.fstat(self.fd).st_size if found else 0
+        self.durable = self.size
+        """Bytes from its start that the last fsync has put on the disk."""
         self.frozen = found
         """Whether it was promised: it does not change any more, who writes gets a copy."""
         self.dirty = True
@@ -96,11 +101,13 @@ class Draft:
 
     async def fsync(self) -> None:
         """Have its bytes, and then its name, durable on the local disk. Raises `NoSpace`."""
+        size = self.size  # what is written from now on may come too late for it
         try:
             with self.in_thread() as fd:
                 await trio.to_thread.run_sync(_fsync, fd, self.path.parent)
         except OSError as error:
             raise _full(error, self.path) from error
+        self.durable = size
 
     @contextmanager
     def in_thread(self) -> Iterator[int]:
@@ -133,8 +140,11 @@ class Draft:
         if not self.gone:
             self.gone = True
             self._shelf.write(-self.size)
-            self.path.unlink(missing_ok=True)
             os.close(self.fd)
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError as error:  # the disk fails; nobody needs the draft any more
+                log.warning("%s stays until the next mount: %s", self.path, error)
 
 
 class Spool:
@@ -157,10 +167,17 @@ class Spool:
         except OSError as error:
             raise _full(error, path) from error
 
-    def find(self, number: int) -> Draft | None:
-        """The draft that an earlier daemon left, or None. It counts, whatever the limit is now."""
+    def find(self, number: int, promised: int) -> Draft | None:
+        """The draft that an earlier daemon left, or None. It counts, whatever the limit is now.
+
+        Semantics: it is cut to the `promised` bytes. After a power loss what was written behind
+        them, and never fsynced, may have its length on the disk, and zeros for its bytes.
+        """
+        path = self._folder / str(number)
         try:
-            draft = Draft(self._folder / str(number), self._shelf, found=True)
+            if path.stat().st_size > promised:
+                os.truncate(path, promised)
+            draft = Draft(path, self._shelf, found=True)
         except FileNotFoundError:
             return None
         self._shelf.dirty += draft.size

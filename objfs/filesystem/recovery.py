@@ -44,7 +44,7 @@ async def recover(mount: Mount, ledger: Ledger, saving: Saving) -> int:
     lost: list[int] = []
     older: list[Draft] = []
     for entry in reversed(ledger.entries()):  # the newest first
-        draft = mount.spool.find(entry.number)
+        draft = mount.spool.find(entry.number, entry.size)
         if draft is None:
             log.error("the draft %d of %s is gone from the spool", entry.number, entry.key)
             lost.append(entry.number)

@@ -23,12 +23,13 @@ from objfs.filesystem import doubts
 from objfs.filesystem.base import Mount
 from objfs.filesystem.conflicts import Conflicts
 from objfs.handles import OpenFile
-from objfs.store.retry import pause
+from objfs.store.retry import LAST, pause
 from objfs.tree.tree import key_of, path_of
 from objfs.types import ABSENT, ETag, Expect, ObjectInfo
 
 log = logging.getLogger(__name__)
 
+REFUSALS = (Forbidden, NoSpace, Stale)
 AT_ONCE = 16
 """Files that the background uploads side by side; the bucket's own limit is on requests."""
 
@@ -62,7 +63,7 @@ class Saving:
 
     async def store(self, file: OpenFile) -> None:
         """Have what the file shows in the store; the verdict is this call's."""
-        await self._not_lost(file)
+        await self.conflicts.not_lost(file)
         while file.unsaved or (file.draft and file.draft.sealed and file.node.attached):
             key = key_of(file.node)
             async with self._mount.turns.hold(key):
@@ -79,7 +80,7 @@ class Saving:
 
     async def promise(self, file: OpenFile) -> None:
         """The draft will be uploaded, whatever happens from now on (PROMISES P3)."""
-        await self._not_lost(file)
+        await self.conflicts.not_lost(file)
         draft = file.draft
         if draft and draft.dirty and not draft.frozen and file.node.attached:
             await self._note(file, draft, Event.CLOSE)
@@ -187,20 +188,6 @@ class Saving:
 
     # --- inside --------------------------------------------------------------------------------
 
-    async def _not_lost(self, file: OpenFile) -> None:
-        """A file whose name others have given to another object: what was written is a conflict."""
-        draft = file.draft
-        if file.node.lost and draft and draft.dirty and not draft.sealed:
-            if file.info is None or self._mount.config.on_conflict == "fail":
-                raise Stale("the file was replaced or removed in the store since it was opened")
-            draft.sealed += 1
-            try:
-                conflict = await self.conflicts.keep_both(file, draft, file.info.key)
-            finally:
-                draft.sealed -= 1
-            draft.dirty = False
-            raise conflict
-
     def _numbers(self, file: OpenFile, *, before: int = 2**63) -> list[int]:
         return sorted(number for number in self._rows.get(file, ()) if number <= before)
 
@@ -232,7 +219,7 @@ class Saving:
                 if number in self._drafts:  # it may be stored meanwhile
                     await doubts.inherit(self._mount.bucket, file, self._drafts[number], draft)
             ours = " ".join(sorted(draft.ours))
-            entry = replace(entry, key=key, base=base, size=draft.size, ours=ours)
+            entry = replace(entry, key=key, base=base, size=draft.durable, ours=ours)
             await trio.to_thread.run_sync(self.ledger.write, [entry], older)
         except BaseException:
             for number in older:
@@ -296,17 +283,27 @@ class Saving:
                     uploadable = draft.dirty and not draft.withdrawn and not draft.gone
                     if uploadable and key_of(file.node) == entry.key:
                         await self._upload(file, draft, entry.key)
-            except ObjfsError as error:
+                    elif not draft.dirty and not draft.sealed:  # stored; its row could not go then
+                        await self._settle(file, [number])
+            except (ObjfsError, OSError) as error:
                 log.warning("%s is not stored yet: %s", path_of(file.node), error)
             entry = self.journal.get(number)
-            if entry and entry.state is State.SENDING:  # it was renamed before its turn came
-                self.journal.put(replace(entry, state=State.OWED))
+            if entry and entry.state is State.SENDING:
+                # it was renamed before its turn came; or the disk that holds the journal is full
+                due_ns = 0 if draft.dirty else self._mount.wall_ns() + int(LAST * 1e9)
+                state = State.OWED if draft.dirty else State.WAITING
+                self.journal.put(replace(entry, state=state, due_ns=due_ns))
                 self._wake.set()
         if not file.handles and not file.unsaved:
             self._mount.put_away(file)
 
     async def _upload(self, file: OpenFile, draft: Draft, key: str) -> None:
         """One try, under the turn on the key."""
+        if self._rows.get(file) and not draft.frozen:
+            # else a crash finds rows that do not know what the store was sent, and sees a conflict
+            await self._note(file, draft, Event.CLOSE)
+            if draft.withdrawn or draft.gone:
+                return
         expect = Expect(etag=file.info.etag) if file.info else ABSENT
         draft.sealed += 1
         draft.dirty = False
@@ -314,7 +311,7 @@ class Saving:
         try:
             info = await self.conflicts.put(file, draft, key, expect)
             conflict = None if info else await self.conflicts.keep_both(file, draft, key)
-        except ObjfsError as error:
+        except (ObjfsError, OSError) as error:
             draft.dirty = True
             draft.tried = tried or not isinstance(error, Forbidden)  # a refusal leaves no doubt
             await self._failed(file, draft, error)
@@ -367,11 +364,11 @@ class Saving:
             self.journal.put(entry)
         return entries
 
-    async def _failed(self, file: OpenFile, draft: Draft, error: ObjfsError) -> None:
+    async def _failed(self, file: OpenFile, draft: Draft, error: ObjfsError | OSError) -> None:
         """Note the failure, durably, and when to try again."""
         if not file.node.attached or (draft is not file.draft and draft is not file.owed):
             return  # a newer one was promised meanwhile
-        refused = isinstance(error, Forbidden | NoSpace | Stale) or not error.retry
+        refused = isinstance(error, REFUSALS) or not getattr(error, "retry", True)
         if self.journal.get(draft.number) is None or not draft.frozen:
             await self._note(file, draft, Event.CLOSE)
         entry = self.journal.get(draft.number)
@@ -387,10 +384,12 @@ class Saving:
             error=str(error),
             due_ns=self._mount.wall_ns() + int(wait * 1e9),
         )
-        await trio.to_thread.run_sync(self.ledger.write, [entry])
-        if self.journal.get(draft.number):
-            self.journal.put(entry)
-        self._wake.set()
+        try:
+            await trio.to_thread.run_sync(self.ledger.write, [entry])
+        finally:  # a full disk is no reason to try again at once
+            if self.journal.get(draft.number):
+                self.journal.put(entry)
+            self._wake.set()
 
     def _retry_others(self) -> None:
         """The store answers: what waits for it need not wait any longer."""

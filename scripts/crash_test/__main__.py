@@ -1,7 +1,8 @@
-"""The kill -9 campaign; `scripts/crash-test` sets up and starts it."""
+"""The crash campaigns; `scripts/crash-test` sets up and starts them."""
 
 import argparse
 import contextlib
+import math
 import os
 import random
 import secrets
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from scripts.crash_test.disk import Disk, Unavailable, disk
 from scripts.crash_test.writers import Life, Writer
 from tests.mount.conftest import s3_store
 from tests.mount.kit import OBJFS, Store
@@ -24,6 +26,7 @@ WRITERS = 4
 MOUNT_SECONDS = 30.0
 DRAIN_SECONDS = 180
 SETTLE_SECONDS = 60.0
+TOLD_EVERY = 50
 
 
 class Failed(Exception):
@@ -33,11 +36,15 @@ class Failed(Exception):
 class Campaign:
     """One store, one cache folder, several mount points and many daemons, one after the other."""
 
-    def __init__(self, store: Store, folder: Path, seed: int, mode: str) -> None:
+    def __init__(
+        self, store: Store, folder: Path, seed: int, mode: str, cut_off: Disk | None = None
+    ) -> None:
+        """With `cut_off`, the cache folder lies there, and its power fails before each kill."""
         self.store = store
         self.folder = folder
         self.mode = mode
-        self.cache = folder / "cache"
+        self.disk = cut_off
+        self.cache = (cut_off.path if cut_off else folder) / "cache"
         self.log = folder / "log"
         self.lives = 0
         self.random = random.Random(seed)  # reproducible, not secret
@@ -51,9 +58,11 @@ class Campaign:
         """Kill so often, then drain and compare. Raises `Failed`."""
         for writer in self.writers:
             writer.start()
-        for _ in range(kills):
+        for number in range(1, kills + 1):
             self._one_life()
             self._check_writers()
+            if number % TOLD_EVERY == 0:
+                print(f"  {number} of {kills}", flush=True)
         self._start()
         self._wait_mounted()
         life = self._tell_writers()
@@ -95,13 +104,14 @@ class Campaign:
             "mount",
             *self.store.options,
             *("--cache-dir", str(self.cache), "--log-file", str(self.log), "--foreground"),
-            *("--write-back", mode),
+            *("--write-back", mode, "--cache-size", "1GiB"),
             *("--metadata-ttl", self.random.choice(["0", "60"])),
             *("--fsync", self.random.choice(["local", "local", "store"])),
             self.store.url,
             str(self.root),
         ]
         with (self.folder / "stderr").open("ab") as errors:
+            errors.write(f"life {self.lives}: {command}\n".encode())
             self.daemon = subprocess.Popen(
                 command, env=self._env, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors
             )
@@ -122,7 +132,7 @@ class Campaign:
         return True
 
     def _tell_writers(self) -> Life:
-        life = Life(self.root)
+        life = Life(self.root, fails=self.disk is not None)
         for writer in self.writers:
             writer.begin(life)
         return life
@@ -131,11 +141,21 @@ class Campaign:
         if life:
             life.over.set()
         assert self.daemon
+        if self.disk:
+            begun = time.monotonic()
+            if life:
+                life.cut = begun, math.inf
+            self.disk.cut()
+            if life:
+                life.cut = begun, time.monotonic()
+            time.sleep(self.random.uniform(0, 0.3))  # what is begun now and succeeds is promised
         self.daemon.send_signal(signal.SIGKILL)
         self.daemon.wait()
         self.daemon = None
         for number in range(3):
             detach(self.folder / f"mnt{number}")
+        if self.disk:
+            self.disk.restore()
 
     def _check_writers(self) -> None:
         wrong = [line for writer in self.writers for line in writer.wrong]
@@ -197,15 +217,22 @@ def rows(journal: Path) -> list[object]:
 
 
 def campaign(store: Store, folder: Path, options: argparse.Namespace) -> str:
-    """Run it on this store; a sentence on what was proved. Raises `Failed`."""
+    """Run it on this store; a sentence on what was proved. Raises `Failed`, `Unavailable`."""
     begun = time.monotonic()
-    runs = Campaign(store, folder, options.seed, options.mode)
-    with runs.swept():
-        runs.run(options.kills)
+    with disk(folder) if options.cut else contextlib.nullcontext() as cut_off:
+        runs = Campaign(store, folder, options.seed, options.mode, cut_off)
+        with runs.swept():
+            try:
+                runs.run(options.kills)
+            except Failed:
+                if cut_off:  # the evidence goes with the disk
+                    shutil.copytree(runs.cache, folder / "cache")
+                raise
     calls = sum(writer.calls for writer in runs.writers)
     promised = sum(writer.acknowledged for writer in runs.writers)
+    what = "power cuts" if options.cut else "kills"
     return (
-        f"{options.kills} kills, {calls} calls, {promised} acknowledged contents on {store.name}"
+        f"{options.kills} {what}, {calls} calls, {promised} acknowledged contents on {store.name}"
         f" ({options.mode}) in {time.monotonic() - begun:.0f} s: nothing lost"
     )
 
@@ -214,14 +241,16 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="scripts/crash-test", description=__doc__)
     parser.add_argument("--kills", type=int, default=30, metavar="N", help="SIGKILLs (30)")
+    parser.add_argument("--cut", action="store_true", help="cut the cache's disk off as well")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32), metavar="S")
     parser.add_argument("--server", choices=["file", "radosgw"], default="file")
     parser.add_argument("--mode", choices=["sync", "async", "both"], default="both")
     options = parser.parse_args()
-    command = f"--kills {options.kills} --seed {options.seed}"
+    command = f"{'--cut ' * options.cut}--kills {options.kills} --seed {options.seed}"
     print(
         f"scripts/crash-test {command} --server {options.server} --mode {options.mode}", flush=True
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # sweep then, too
     # not a name that the tests' sweeper knows: it takes dead mounts down, and ours are often dead
     folder = Path(tempfile.mkdtemp(prefix="objfs-crash-"))
     try:
@@ -233,6 +262,10 @@ def main() -> int:
     except Failed as failed:
         print(f"FAILED {failed}\nThe log, the cache and the store are in {folder}", flush=True)
         return 1
+    except Unavailable as why:
+        print(f"--cut: {why}", flush=True)
+        shutil.rmtree(folder)
+        return 2
     print(told)
     shutil.rmtree(folder)
     return 0

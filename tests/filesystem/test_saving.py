@@ -1,5 +1,6 @@
 """Promises and names under failures, over one file system in this process."""
 
+import errno
 import os
 import shutil
 import threading
@@ -12,7 +13,7 @@ import trio
 
 from objfs.assembly import assembled
 from objfs.config import CacheConfig, MountConfig
-from objfs.errors import Unavailable
+from objfs.errors import NoSpace, Unavailable
 from objfs.filesystem import FileSystem
 from objfs.store.bucket import Bucket
 from objfs.store.memory import MemoryStore
@@ -23,9 +24,11 @@ ROOT = Ino(1)
 
 
 @asynccontextmanager
-async def mounted(driver: FaultyDriver, folder: Path) -> AsyncIterator[FileSystem]:
-    """An async mount on this cache folder; leaving it is as sudden as a crash."""
-    config = MountConfig("/mnt", write_back="async", metadata_ttl=0)
+async def mounted(
+    driver: FaultyDriver, folder: Path, write_back: str = "async"
+) -> AsyncIterator[FileSystem]:
+    """A mount on this cache folder; leaving it is as sudden as a crash."""
+    config = MountConfig("/mnt", write_back=write_back, metadata_ttl=0)
     async with assembled(
         Bucket(driver), config, CacheConfig(str(folder)), lambda _: None
     ) as filesystem:
@@ -136,3 +139,90 @@ async def test_an_older_draft_that_lands_after_an_fsync_is_ours(tmp_path: Path):
     async with mounted(FaultyDriver(store), tmp_path / "2") as fs:
         assert not await fs.drain()
     assert objects(store) == {"f": b"newer"}
+
+
+async def test_what_was_fsynced_and_then_closed_in_sync_mode_is_ours_after_a_crash(tmp_path: Path):
+    """Found by a power cut: the close landed, its row still said what the fsync had promised."""
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    go = threading.Event()
+    async with mounted(driver, tmp_path / "1", "sync") as fs, trio.open_nursery() as nursery:
+        fh = await begin(fs, b"f", b"fsynced")
+        await fs.fsync(fh)
+        await fs.write(fh, 7, b", closed")
+        fault = driver.plan("put", stall=go)
+        nursery.start_soon(fs.flush, fh)
+        await trio.to_thread.run_sync(fault.stalled.wait, 5)
+        with fs.saving.ledger._lock:
+            shutil.copytree(tmp_path / "1", tmp_path / "2")
+        go.set()
+    assert objects(store) == {"f": b"fsynced, closed"}
+    async with mounted(FaultyDriver(store), tmp_path / "2") as fs:
+        assert not await fs.drain()
+    assert objects(store) == {"f": b"fsynced, closed"}
+
+
+async def test_an_upload_that_fails_on_a_full_disk_waits_for_its_time(
+    tmp_path: Path, expected_logs, monkeypatch
+):
+    """Neither the try nor its failure could be noted: it was tried again without a pause."""
+    expected_logs.allow("not stored yet")
+    driver = FaultyDriver(MemoryStore())
+    tries = [driver.plan("put", Unavailable("down")) for _ in range(9)]
+    async with mounted(driver, tmp_path) as fs:
+        note = fs.saving.ledger.write
+
+        def full(entries, gone=()):
+            if any(entry.tries for entry in entries):
+                raise NoSpace("full")
+            note(entries, gone)
+
+        monkeypatch.setattr(fs.saving.ledger, "write", full)
+        await save(fs, b"f", b"data")
+        await trio.sleep(0.3)
+        assert sum(not fault.times for fault in tries) == 1
+        assert (await fs.drain()).keys() == {"/f"}
+
+
+async def test_what_is_stored_does_not_go_up_again_while_its_row_cannot_be_removed(
+    tmp_path: Path, expected_logs, monkeypatch
+):
+    """The disk was full just after the upload: the row goes later, and the mount has no haste."""
+    expected_logs.allow("not stored yet")
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    async with mounted(driver, tmp_path) as fs:
+        note, refusals = fs.saving.ledger.write, []
+
+        def full(entries, gone=()):
+            if gone:
+                refusals.append(gone)
+                raise NoSpace("full")
+            note(entries, gone)
+
+        monkeypatch.setattr(fs.saving.ledger, "write", full)
+        await save(fs, b"f", b"data")
+        await trio.sleep(0.3)
+        assert objects(store) == {"f": b"data"}
+        assert len(refusals) == 1
+        monkeypatch.setattr(fs.saving.ledger, "write", note)
+        fs.saving.ask([entry.number for entry in fs.saving.journal])
+        await trio.sleep(0.1)
+        assert not list(fs.saving.journal)
+        assert not fs.unsaved()
+
+
+async def test_p24_a_disk_that_fails_during_an_upload_does_not_end_the_mount(
+    tmp_path: Path, expected_logs
+):
+    """Found by a power cut: an OSError in the background took the whole daemon down."""
+    expected_logs.allow("not stored yet")
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    driver.plan("put", OSError(errno.EIO, "Input/output error"))
+    async with mounted(driver, tmp_path) as fs:
+        await save(fs, b"f", b"one")
+        await trio.sleep(0.1)
+        await save(fs, b"g", b"two")
+        assert not await fs.drain()
+    assert objects(store) == {"f": b"one", "g": b"two"}

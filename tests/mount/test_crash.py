@@ -15,6 +15,7 @@ import pytest
 from objfs.store.base import Driver
 from objfs.store.file import FileStore
 from objfs.types import Headers
+from scripts.crash_test.disk import Unavailable, disk
 from tests.mount.kit import Mounted, Store
 from tests.mount.test_promises import get, put
 from tests.mounts import MOUNTINFO
@@ -100,6 +101,25 @@ def test_p3_an_fsynced_draft_that_was_never_closed_survives(mount: Mounted, othe
     crash(mount)
     with contextlib.suppress(OSError):
         os.close(fd)
+    mount.mount()
+    assert (mount.path / "f").read_bytes() == b"fsynced"
+    drained(mount)
+    assert get(other, "f") == b"fsynced"
+
+
+def test_p3_what_was_written_after_fsync_never_comes_back_as_zeros(
+    mount: Mounted, other: Driver
+) -> None:
+    """P3: a power loss keeps the length of what was not fsynced, not its bytes: cut off there."""
+    mount.mount()
+    fd = os.open(mount.path / "f", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, b"fsynced")
+    os.fsync(fd)
+    crash(mount)
+    with contextlib.suppress(OSError):
+        os.close(fd)
+    (draft,) = (mount.cache / "spool").iterdir()
+    os.truncate(draft, 5000)  # as ext4 leaves it when its journal is replayed
     mount.mount()
     assert (mount.path / "f").read_bytes() == b"fsynced"
     drained(mount)
@@ -270,6 +290,16 @@ def campaign(*options: str) -> None:
         timeout=170,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_p3_power_cuts_at_random_instants(tmp_path: Path) -> None:
+    """P2, P3: the same, the disk of the cache folder cut off before each kill."""
+    try:
+        with disk(tmp_path):
+            pass
+    except Unavailable as why:
+        pytest.skip(str(why))
+    campaign("--cut", "--kills", "12", "--mode", "both")
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
