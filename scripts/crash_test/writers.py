@@ -1,12 +1,9 @@
 """One program that writes to the mount, and knows what it was promised."""
 
-import errno
 import os
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -20,31 +17,14 @@ CHUNK = 100_000
 class Life:
     """One life of the daemon: from a mount to its end."""
 
-    def __init__(self, mountpoint: Path, *, fails: bool = False) -> None:
-        self.fails = fails
-        """Whether calls fail before its end, so that a close may store half of a content."""
+    def __init__(self, mountpoint: Path) -> None:
         # By a descriptor: once the dead mount is detached, the path leads to the bare folder.
         self.fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
         self.root = Path(f"/proc/self/fd/{self.fd}")
-        self.cut: tuple[float, float] | None = None
-        """When the disk was being cut off: from and to, monotonic seconds."""
         self.over = threading.Event()
         """Set just before the daemon is killed: errors mean nothing from then on."""
         self.renaming = threading.Event()
         """Set when a folder is about to be renamed."""
-
-    @contextmanager
-    def promise(self) -> Iterator[None]:
-        """A call that promises something. Raises `OSError` where it proves nothing.
-
-        That is so for one that was under way in the instant of the cut: ext4 returns 0 for an
-        fsync whose transaction the shutdown aborts meanwhile (jbd2_complete_transaction), where a
-        power loss would have returned nothing at all.
-        """
-        begun = time.monotonic()
-        yield
-        if self.cut and begun < self.cut[1]:
-            raise OSError(errno.EIO, "the disk was cut off meanwhile")
 
 
 class Writer(threading.Thread):
@@ -155,19 +135,17 @@ class Writer(threading.Thread):
         path = self._path()
         data = self._new(path)
         flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
-        if life.fails:
-            self.files.issued(path, Version(f"a part of {self.name} #{self._sequence}", data, 0))
         fd = os.open(life.root / path, flags)
         with Closing(fd) as closing:
             cut = len(data) if self._random.random() < 0.5 else len(data) // 2  # noqa: PLR2004
             write(fd, data[:cut], 0)
             if self._random.random() < 0.3:  # noqa: PLR2004
-                self._fsync(life, fd, path, data[:cut])
+                self._fsync(fd, path, data[:cut])
                 self.files.may[path] = [
                     Version(f"{self.name} #{self._sequence}, from {cut} bytes", data, cut)
                 ]
             write(fd, data[cut:], cut)
-            self._close(life, closing, path, data)
+            self._close(closing, path, data)
 
     def _append(self, life: Life) -> None:
         some = self._some()
@@ -178,8 +156,8 @@ class Writer(threading.Thread):
             with Closing(os.open(life.root / path, os.O_WRONLY | os.O_APPEND)) as closing:
                 os.write(closing.fd, line)
                 if self._random.random() < 0.3:  # noqa: PLR2004
-                    self._fsync(life, closing.fd, path, old.data + line)
-                self._close(life, closing, path, old.data + line)
+                    self._fsync(closing.fd, path, old.data + line)
+                self._close(closing, path, old.data + line)
 
     def _in_place(self, life: Life) -> None:
         some = self._some()
@@ -191,7 +169,7 @@ class Writer(threading.Thread):
             new = old.data[:start] + mark + old.data[start + len(mark) :]
             with Closing(os.open(life.root / path, os.O_RDWR)) as closing:
                 write(closing.fd, mark, start)
-                self._close(life, closing, path, new)
+                self._close(closing, path, new)
 
     def _rename(self, life: Life) -> None:
         some = self._some()
@@ -199,8 +177,7 @@ class Writer(threading.Thread):
         if some and some[0] != target:
             path = some[0]
             self.files.moving = (path, target)
-            with life.promise():
-                (life.root / path).rename(life.root / target)
+            (life.root / path).rename(life.root / target)
             self.files.moving = None
             self.files.acknowledged(target, some[1])
             self.files.acknowledged(path, None)
@@ -209,8 +186,7 @@ class Writer(threading.Thread):
         some = self._some()
         if some:
             self.files.issued(some[0], None)
-            with life.promise():
-                (life.root / some[0]).unlink()
+            (life.root / some[0]).unlink()
             self.files.acknowledged(some[0], None)
 
     def _move(self, life: Life) -> None:
@@ -219,8 +195,7 @@ class Writer(threading.Thread):
         target = f"{self.name}/d{self._sequence}"
         self.files.moving, self.files.folder_moving = (source, target), True
         life.renaming.set()
-        with life.promise():
-            (life.root / source).rename(life.root / target)
+        (life.root / source).rename(life.root / target)
         inside = [path for path in self.files.may if path.startswith(source + "/")]
         for path in inside:
             self.files.may[target + path[len(source) :]] = self.files.may.pop(path)
@@ -228,19 +203,17 @@ class Writer(threading.Thread):
         self.files.moving, self.files.folder_moving = None, False
         self._folder = target
 
-    def _fsync(self, life: Life, fd: int, path: str, data: bytes) -> None:
+    def _fsync(self, fd: int, path: str, data: bytes) -> None:
         version = self._version(path, data)
         self.files.issued(path, version)
-        with life.promise():
-            os.fsync(fd)
+        os.fsync(fd)
         self.files.acknowledged(path, version)
         self.acknowledged += 1
 
-    def _close(self, life: Life, closing: "Closing", path: str, data: bytes) -> None:
+    def _close(self, closing: "Closing", path: str, data: bytes) -> None:
         version = self._version(path, data)
         self.files.issued(path, version)
-        with life.promise():
-            closing.close()
+        closing.close()
         self.files.acknowledged(path, version)
         self.acknowledged += 1
 
