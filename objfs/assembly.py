@@ -1,5 +1,6 @@
 """Puts one file system together, for the daemon and for tests alike."""
 
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -44,6 +45,9 @@ async def assembled(
     )
     folder = Path(cache.folder)
     tree = Tree(look, ttl=config.metadata_ttl)
+    ledger = Ledger(folder)
+    if cache.store and ledger.belong(cache.store):
+        shutil.rmtree(folder / "reads", ignore_errors=True)  # another bucket's bytes, by our keys
     shelf = Shelf(cache.size)
     async with trio.open_nursery() as nursery:
         reads = ReadCache(folder / "reads", bucket, shelf, nursery)
@@ -62,7 +66,6 @@ async def assembled(
             wall_ns=wall_ns,
         )
         nursery.start_soon(reads.run)
-        ledger = Ledger(folder)
         filesystem = FileSystem(mount, ledger)
         try:
             await filesystem.recover()

@@ -41,6 +41,8 @@ class CacheConfig:
     """Where local bytes lie, and how many."""
 
     folder: str
+    store: str = ""
+    """Whose copies and drafts these are, for people to read; "" where nobody minds."""
     size: int = 10 * GIB
     """Bytes: cached ranges and drafts together."""
     read_ahead: int = 32 * MIB

@@ -226,6 +226,12 @@ class CacheInUse(Busy):
     exit_code = 7
 
 
+class OtherStore(ObjfsError):
+    """The cache folder owes files to another store than the one to be mounted."""
+
+    exit_code = 7
+
+
 class JournalUnreadable(ObjfsError):
     """The journal of drafts is damaged, or was written by a newer objfs; it is left as it is."""
 

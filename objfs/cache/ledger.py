@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from objfs.cache.journal import Entry, State
-from objfs.errors import JournalUnreadable, NoSpace
+from objfs.errors import JournalUnreadable, NoSpace, OtherStore
 from objfs.types import ETag
 
 FORMAT = 1
@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS draft (
     due_ns INTEGER NOT NULL, ours TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS rename (source TEXT PRIMARY KEY, target TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), store TEXT NOT NULL);
 """
 
 
@@ -66,6 +67,29 @@ class Ledger:
                 raise self._unreadable("is damaged")
         except sqlite3.DatabaseError as error:
             raise self._unreadable(f"is damaged ({error})") from error
+
+    def belong(self, store: str) -> bool:
+        """From now on the folder is this store's; whether it was another's, or nobody's, before.
+
+        Raises `OtherStore` while it owes another store anything: keys are relative to the mount,
+        and bytes meant for one bucket must not get into another.
+        """
+        row = self._db.execute("SELECT store FROM owner").fetchone()
+        if row and row[0] == store:
+            return False
+        owed = self._db.execute(
+            "SELECT (SELECT count(*) FROM draft), (SELECT count(*) FROM rename)"
+        ).fetchone()
+        if row and any(owed):
+            raise OtherStore(
+                f"the cache folder {self._folder} owes {owed[0]} files and {owed[1]} directory"
+                f" renames to {row[0]}, not to {store}",
+                remedy="Mount that one with it until all is stored, or save the files by `objfs"
+                f" export --all DEST --cache-dir {self._folder}`; or choose another --cache-dir",
+            )
+        with self._lock, self._transaction():
+            self._db.execute("REPLACE INTO owner VALUES (1, ?)", (store,))
+        return True
 
     def entries(self) -> list[Entry]:
         """All rows, in the order of their drafts."""

@@ -211,7 +211,11 @@ def _build(url: str, mountpoint: str, chosen: dict[Target, Value]) -> Config:
         sections.setdefault(section, {})[field] = value
     location = parse_url(url)
     cache = sections["cache"]
-    cache.setdefault("folder", default_cache(url, str(sections["store"].get("endpoint_url", ""))))
+    endpoint = str(sections["store"].get("endpoint_url", ""))
+    cache.setdefault("folder", default_cache(url, endpoint))
+    cache["store"] = f"{location.scheme}://{location.bucket}/{location.prefix}" + (
+        f" at {endpoint}" if endpoint else ""
+    )
     # Each value has the type of its field: tests/cli/test_settings.py checks the table for it.
     store = StoreConfig(
         url=url,

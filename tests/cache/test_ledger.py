@@ -7,7 +7,7 @@ import pytest
 
 from objfs.cache.journal import Entry, State
 from objfs.cache.ledger import Ledger
-from objfs.errors import JournalUnreadable
+from objfs.errors import JournalUnreadable, OtherStore
 from objfs.types import ETag
 
 ROW = Entry(7, "a/b", ETag("e"), 3, State.WAITING, 5, 2, "no network", 11, "x y")
@@ -60,3 +60,21 @@ def test_a_newer_format_is_refused(tmp_path: Path):
     db.close()
     with pytest.raises(JournalUnreadable, match="newer"):
         Ledger(tmp_path)
+
+
+def test_a_folder_that_owes_files_to_one_store_is_refused_to_another(tmp_path: Path):
+    """Bytes meant for one bucket never get into another; an empty folder may change hands."""
+    ledger = Ledger(tmp_path)
+    assert ledger.belong("s3://a/")
+    assert not ledger.belong("s3://a/")
+    ledger.write([ROW])
+    assert not ledger.belong("s3://a/")
+    with pytest.raises(OtherStore, match="owes 1 files .* to s3://a/, not to s3://b/") as refused:
+        ledger.belong("s3://b/")
+    assert "objfs export" in str(refused.value.remedy)
+    ledger.write([], [ROW.number])
+    assert ledger.belong("s3://b/")
+    ledger.begin_rename("x/", "y/")
+    with pytest.raises(OtherStore, match="1 directory renames"):
+        ledger.belong("s3://a/")
+    ledger.close()

@@ -189,6 +189,31 @@ def test_p3_orphaned_drafts_are_removed(mount: Mounted, other: Driver) -> None:
     assert get(other, "f") == b"old"
 
 
+def test_a_cache_folder_with_drafts_is_refused_to_another_store(
+    mount: Mounted, other: Driver, tmp_path: Path
+) -> None:
+    """Drafts of one bucket never go into another: exit 7, both named; then the right one goes on."""
+    mount.mount("--write-back", "async")
+    fd = os.open(mount.path / "f", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, b"owed")
+    os.fsync(fd)
+    crash(mount)
+    with contextlib.suppress(OSError):
+        os.close(fd)
+    elsewhere = f"file://{tmp_path}/elsewhere"
+    refused = mount.objfs("mount", "--cache-dir", str(mount.cache), elsewhere, str(mount.path))
+    assert refused.returncode == 7, refused.stderr
+    assert elsewhere in refused.stderr
+    assert mount.store.url in refused.stderr
+    assert "objfs export" in refused.stderr
+    mount.mount()
+    drained(mount)
+    assert get(other, "f") == b"owed"
+    mount.store = Store("file", elsewhere)
+    mount.mount()
+    assert mount.files() == {}
+
+
 @pytest.mark.parametrize("harm", ["truncated", "garbage", "newer"])
 def test_a_journal_that_cannot_be_read_is_a_refusal(
     mount: Mounted, other: Driver, harm: str
