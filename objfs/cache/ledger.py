@@ -22,7 +22,7 @@ leaves a draft without a row again.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,8 +38,10 @@ CREATE TABLE IF NOT EXISTS draft (
     due_ns INTEGER NOT NULL, ours TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS rename (source TEXT PRIMARY KEY, target TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leftover (key TEXT PRIMARY KEY, etag TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), store TEXT NOT NULL);
 """
+_NONE: Mapping[str, ETag] = {}
 
 
 class Ledger:
@@ -49,6 +51,7 @@ class Ledger:
         """Open or make `journal.db`. Raises `JournalUnreadable`."""
         self._folder = folder
         self._lock = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "journal.db"
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -78,7 +81,8 @@ class Ledger:
         if row and row[0] == store:
             return False
         owed = self._db.execute(
-            "SELECT (SELECT count(*) FROM draft), (SELECT count(*) FROM rename)"
+            "SELECT (SELECT count(*) FROM draft),"
+            " (SELECT count(*) FROM rename) + (SELECT count(*) FROM leftover)"
         ).fetchone()
         if row and any(owed):
             raise OtherStore(
@@ -121,10 +125,21 @@ class Ledger:
         with self._lock, self._transaction():
             self._db.execute("REPLACE INTO rename VALUES (?, ?)", (source, target))
 
-    def end_rename(self, source: str) -> None:
-        """The rename is done, or was taken back."""
+    def end_rename(self, source: str, left: Mapping[str, ETag] = _NONE) -> None:
+        """The rename is done, or was taken back; `left` are originals that are still to go."""
         with self._lock, self._transaction():
             self._db.execute("DELETE FROM rename WHERE source = ?", (source,))
+            self._db.executemany("REPLACE INTO leftover VALUES (?, ?)", left.items())
+
+    def leftovers(self) -> dict[str, ETag]:
+        """Originals whose copy was made and which could not be removed, by key."""
+        rows = self._db.execute("SELECT key, etag FROM leftover").fetchall()
+        return {key: ETag(etag) for key, etag in rows}
+
+    def cleared(self, keys: Iterable[str]) -> None:
+        """These leftovers are gone, or are another object by now."""
+        with self._lock, self._transaction():
+            self._db.executemany("DELETE FROM leftover WHERE key = ?", [(key,) for key in keys])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

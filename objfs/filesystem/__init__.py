@@ -220,10 +220,8 @@ class FileSystem:
         """Take up what an earlier daemon left undone, before anything else happens."""
         moved = 0
         for source, target in await self.saving.begun_renames():
-            done, left = await self.renames.finish(source, target)
-            moved += done
-            if not left:
-                await self.saving.end_rename(source)
+            moved += await self.renames.finish(source, target)
+        await self.renames.clear()
         drafts = await recovery.recover(self._mount, self.saving.ledger, self.saving)
         if drafts or moved:
             log.info(

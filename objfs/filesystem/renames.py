@@ -1,13 +1,14 @@
 """Rename of a directory: every object below it is copied, then every original deleted.
 
 Semantics: an error while copying leaves the source as it was and takes the copies back; an error
-while deleting leaves both, says which keys are left, and is finished at the next mount, like a
-crash anywhere in between (PROMISES P16). The tree moves once, when all copies are made.
+while deleting leaves both, says which keys are left, and just these versions go at the next mount.
+A crash anywhere in between is finished at the next mount (PROMISES P16). The tree moves once, when
+all copies are made.
 """
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -61,20 +62,28 @@ class Renames:
                 raise
             self._move(node, parent, name, target, copies)
             await self._saving.moved(list(self._files_below(node)))
-            await self._delete_all([info.key for info, _ in copies])
-            await self._saving.end_rename(source)
+            failed = await self._delete_all([info for info, _ in copies])
+            left = {info.key: info.etag for info, _ in copies if info.key in failed}
+            await self._saving.end_rename(source, left)
+            if failed:
+                key, error = next(iter(failed.items()))
+                raise StoreError(
+                    f"{len(failed)} of {len(copies)} originals could not be removed,"
+                    f" {key}: {error}",
+                    remedy="Both the copies and these originals exist until the next mount, which"
+                    " tries again",
+                )
 
-    async def finish(self, source: str, below: str) -> tuple[int, int]:
-        """Go on with a rename that a crash cut short; objects moved, and left where they were.
+    async def finish(self, source: str, below: str) -> int:
+        """Go on with a rename that a crash cut short, and end it; how many objects were moved.
 
         Copies first, then the rows of the drafts below follow, then the originals go: a crash
         anywhere in this is finished in the same way.
         Semantics: what others stored under a target key since then is not overwritten; its source
         stays.
         """
-        moved: list[str] = []
+        moved: list[ObjectInfo] = []
         versions: dict[str, tuple[ObjectInfo, ObjectInfo]] = {}
-        left = 0
         async for page in self._mount.bucket.pages(source, delimiter=""):
             for info in page.objects:
                 target = below + info.key[len(source) :]
@@ -83,17 +92,35 @@ class Renames:
                 except NotFound:
                     found = await self._copy(info, target)
                     versions[info.key] = info, found
-                    moved.append(info.key)
+                    moved.append(info)
                     continue
                 if await self._same(info, found):
                     versions[info.key] = info, found
-                    moved.append(info.key)
+                    moved.append(info)
                 else:
                     log.warning("%s stays: %s is another object by now", info.key, target)
-                    left += 1
         await recovery.follow(self._saving.ledger, source, below, versions)
-        await self._delete_all(moved)
-        return len(moved), left
+        failed = await self._delete_all(moved)
+        left = {info.key: info.etag for info in moved if info.key in failed}
+        await self._saving.end_rename(source, left)
+        return len(moved)
+
+    async def clear(self) -> None:
+        """Remove the originals that earlier renames could not, where they are what was copied."""
+        ledger = self._saving.ledger
+        gone = []
+        for key, etag in (await trio.to_thread.run_sync(ledger.leftovers)).items():
+            try:
+                if (await self._mount.bucket.head(key)).etag == etag:
+                    await self._mount.bucket.delete(key)
+            except NotFound:
+                log.debug("%s is gone already", key)
+            except ObjfsError as error:
+                log.warning("%s was renamed, and its original stays: %s", key, error)
+                continue
+            gone.append(key)
+        if gone:
+            await trio.to_thread.run_sync(ledger.cleared, gone)
 
     async def _same(self, info: ObjectInfo, found: ObjectInfo) -> bool:
         """Whether two objects have the same bytes."""
@@ -153,14 +180,13 @@ class Renames:
             headers = Headers(found.content_type or MARKER.content_type, found.metadata or {})
             return await self._mount.bucket.put(target, b"", headers)
 
-    async def _delete_all(self, keys: list[str]) -> None:
-        failed = await self._mount.bucket.delete_many(keys)
-        if failed:
-            key, error = next(iter(failed.items()))
-            raise StoreError(
-                f"{len(failed)} of {len(keys)} originals could not be removed, {key}: {error}",
-                remedy="Both the copies and these originals exist now",
-            )
+    async def _delete_all(self, originals: list[ObjectInfo]) -> Mapping[str, Exception]:
+        """What could not be removed, and why."""
+        keys = [info.key for info in originals]
+        try:
+            return await self._mount.bucket.delete_many(keys)
+        except ObjfsError as error:  # no telling how far it came
+            return dict.fromkeys(keys, error)
 
     def _move(
         self,

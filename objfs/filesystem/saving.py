@@ -11,6 +11,7 @@ of a conflict is decided in `conflicts`.
 
 import logging
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 
 import trio
@@ -178,9 +179,9 @@ class Saving:
         """From now on the rename of this prefix will be finished, whatever happens."""
         await trio.to_thread.run_sync(self.ledger.begin_rename, source, target)
 
-    async def end_rename(self, source: str) -> None:
-        """The rename is finished, or was taken back."""
-        await trio.to_thread.run_sync(self.ledger.end_rename, source)
+    async def end_rename(self, source: str, left: Mapping[str, ETag] | None = None) -> None:
+        """The rename is finished, or was taken back; originals that could not be removed."""
+        await trio.to_thread.run_sync(self.ledger.end_rename, source, left or {})
 
     async def begun_renames(self) -> list[tuple[str, str]]:
         """Renames that were begun and not ended: source and target prefix."""

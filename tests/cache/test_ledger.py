@@ -69,7 +69,7 @@ def test_a_folder_that_owes_files_to_one_store_is_refused_to_another(tmp_path: P
     assert not ledger.belong("s3://a/")
     ledger.write([ROW])
     assert not ledger.belong("s3://a/")
-    with pytest.raises(OtherStore, match="owes 1 files .* to s3://a/, not to s3://b/") as refused:
+    with pytest.raises(OtherStore, match=r"owes 1 files .* to s3://a/, not to s3://b/") as refused:
         ledger.belong("s3://b/")
     assert "objfs export" in str(refused.value.remedy)
     ledger.write([], [ROW.number])

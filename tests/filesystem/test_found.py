@@ -2,11 +2,21 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 import trio
 
-from objfs.errors import InvalidName, NotEmpty, NotFound, ObjfsError, Stale, Unavailable
+from objfs.errors import (
+    Forbidden,
+    InvalidName,
+    NotEmpty,
+    NotFound,
+    ObjfsError,
+    Stale,
+    StoreError,
+    Unavailable,
+)
 from objfs.store.memory import MemoryStore
 from objfs.types import ROOT
 from tests.filesystem.rig import mounted
@@ -258,3 +268,44 @@ async def test_directory_of_a_directory_that_lives_only_here_is_not_empty():
             await rig.kernel.rmdir(b"a")
         await rig.kernel.close(file)
         assert rig.objects() == {"a/b/c": b""}
+
+
+@pytest.mark.parametrize("answer", ["refused", "lost"])
+async def test_originals_that_a_directory_rename_could_not_remove_go_alone(
+    tmp_path: Path, answer: str
+):
+    """The next mount took along what was made under the old name after the rename had failed."""
+    store = MemoryStore()
+    async with mounted(store, tmp_path) as rig:
+        rig.put("old/f", b"one")
+        rig.put("old/g", b"two")
+        fault = Unavailable("no answer") if answer == "lost" else Forbidden("no deletes today")
+        rig.faults.plan("delete_many", fault)
+        with pytest.raises(StoreError, match="2 of 2 originals could not be removed"):
+            await rig.kernel.rename(b"old", b"new")
+        rig.advance()
+        await rig.kernel.write_file(b"old/g", b"two, rewritten")
+        await rig.kernel.write_file(b"old/later", b"three")
+    async with mounted(store, tmp_path) as rig:
+        assert rig.objects() == {
+            "new/f": b"one",
+            "new/g": b"two",
+            "old/g": b"two, rewritten",
+            "old/later": b"three",
+        }
+
+
+async def test_a_finished_directory_rename_leaves_others_objects_for_good(
+    tmp_path: Path, expected_logs
+):
+    """What stayed because its target was another object took all that followed it along."""
+    expected_logs.allow("old/f stays")
+    store = MemoryStore()
+    async with mounted(store, tmp_path) as rig:
+        rig.put("old/f", b"ours")
+        rig.put("new/f", b"them")
+        rig.fs.saving.ledger.begin_rename("old/", "new/")
+    async with mounted(store, tmp_path) as rig:
+        await rig.kernel.write_file(b"old/later", b"three")
+    async with mounted(store, tmp_path) as rig:
+        assert rig.objects() == {"old/f": b"ours", "new/f": b"them", "old/later": b"three"}

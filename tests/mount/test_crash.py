@@ -192,7 +192,7 @@ def test_p3_orphaned_drafts_are_removed(mount: Mounted, other: Driver) -> None:
 def test_a_cache_folder_with_drafts_is_refused_to_another_store(
     mount: Mounted, other: Driver, tmp_path: Path
 ) -> None:
-    """Drafts of one bucket never go into another: exit 7, both named; then the right one goes on."""
+    """Drafts of one bucket never go into another: exit 7, both are named; the right one goes on."""
     mount.mount("--write-back", "async")
     fd = os.open(mount.path / "f", os.O_CREAT | os.O_WRONLY)
     os.write(fd, b"owed")
