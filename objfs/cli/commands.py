@@ -17,7 +17,7 @@ from rich.text import Text
 
 from objfs import control
 from objfs.cli import report
-from objfs.cli.places import Place, every_place, ours, place_at, place_of
+from objfs.cli.places import Place, every_place, ours, place_at, place_of, unknown
 from objfs.cli.values import human, parse_duration
 from objfs.control import Document
 from objfs.errors import NotFound, ObjfsError, UsageError
@@ -99,8 +99,7 @@ def _statuses(mountpoint: str | None) -> Iterator[dict[str, Any]]:
         asked = {place.mountpoint for place in places}
         for path, mounted in ours().items():
             if path not in asked:
-                error = "its daemon left no record that this user may read"
-                yield {"mountpoint": path, "url": mounted.source, "error": error}
+                yield {"mountpoint": path, "url": mounted.source, "error": unknown(mounted)}
 
 
 def _status(place: Place) -> dict[str, Any]:
@@ -109,9 +108,9 @@ def _status(place: Place) -> dict[str, Any]:
     about["log"] = record.log
     if not place.alive:
         error = (
-            f"its daemon (process {record.pid}) is dead. What it had not uploaded is in"
-            f" {record.cache}: fusermount3 -uz {place.mountpoint} and mount again with that"
-            " --cache-dir uploads it, objfs export --all DEST copies it out"
+            f"its daemon (process {record.pid}) is dead. What it had not uploaded is in its cache"
+            f" folder: `objfs export --all DEST --cache-dir {record.cache}` copies it out,"
+            f" `fusermount3 -uz {place.mountpoint}` and the same objfs mount as before upload it"
         )
         return {**about, "error": error}
     try:

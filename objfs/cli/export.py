@@ -82,8 +82,12 @@ def _source(path: str | None, cache_dir: str | None) -> tuple[Path, str]:
     places = every_place(dead=True)
     caches = {place.record.cache for place in places}
     folders = sorted(cache for cache in caches if Path(cache, "spool").is_dir())
-    if len(folders) == 1:
-        return Path(folders[0]), "/"
+    alive = {place.record.cache for place in places if place.alive}
+    owing = [
+        cache for cache in folders if cache not in alive and any(Path(cache, "spool").iterdir())
+    ]
+    if len(folders) == 1 or len(owing) == 1:  # who has lost a daemon asks for what that one left
+        return Path((owing or folders)[0]), "/"
     raise UsageError(
         f"{len(folders)} mounts are known here" if folders else "no mount is known here",
         remedy="Choose with --cache-dir" + (f": {', '.join(folders)}" if folders else ""),

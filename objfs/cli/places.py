@@ -70,8 +70,8 @@ def place_of(path: str, *, dead: bool = False) -> tuple[Place, str]:
                 remedy="Run the command as that user, or as root.",
             )
         raise MountError(
-            f"the daemon of {mountpoint} left no record",
-            remedy="It cannot be asked; objfs umount and mount again.",
+            f"{mountpoint}: {unknown(table[mountpoint])}",
+            remedy="objfs umount takes it down from here, too.",
         )
     return places[mountpoint], inside
 
@@ -91,6 +91,16 @@ def _around(path: str, mountpoints: Iterable[str]) -> tuple[str, str] | None:
                 rest = os.path.normpath(os.path.join(target, *parts[at + 1 :]))  # noqa: PTH118
                 return _around(rest, points)
     return None
+
+
+def unknown(mount: Mounted) -> str:
+    """Why the daemon of this mount cannot be asked, and who can ask it."""
+    if mount.owner in {-1, os.getuid()}:
+        return (
+            "its daemon left no record in the runtime folder of this session: it was mounted with"
+            " another XDG_RUNTIME_DIR; a session with that one can ask it"
+        )
+    return f"it was mounted by {_user(mount.owner)}, who can ask its daemon"
 
 
 def _user(uid: int) -> str:

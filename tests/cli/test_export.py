@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 from objfs.cache import salvage
 from objfs.cache.journal import Entry, State
 from objfs.cache.ledger import Ledger
+from objfs.cli import export
 from objfs.cli.main import run
+from objfs.cli.places import Place
+from objfs.runtime import Record, start_time
 
 DRAFTS = {1: ("a", b"old"), 2: ("a", b"new"), 3: ("d//..\\/../x", b"odd"), 4: ("d/b", b"bee")}
 
@@ -122,3 +126,25 @@ def test_a_copy_that_fails_leaves_nothing(cache, tmp_path, capsys):
     err = capsys.readouterr().err
     assert f"{out}/d/b is not saved: " in err
     assert (out / "a").read_bytes() == b"new"
+
+
+def test_the_folder_of_the_one_daemon_that_died_is_meant(cache, tmp_path, capsys, monkeypatch):
+    """Other mounts live, or left nothing; two that owe drafts are a question."""
+    living, empty = tmp_path / "living", tmp_path / "empty"
+    for folder in (living, empty):
+        (folder / "spool").mkdir(parents=True)
+    (living / "spool/1").write_bytes(b"not meant")
+    dead = 2**22 + 1
+
+    def place(folder: Path, pid: int) -> Place:
+        record = Record(pid, start_time(pid) if pid != dead else 0, "/m", "s3://b", str(folder), "")
+        return Place("/m", record, tmp_path / "sock", mounted=True)
+
+    found = [place(living, os.getpid()), place(empty, dead), place(cache, dead)]
+    monkeypatch.setattr(export, "every_place", lambda **_: found)
+    out = tmp_path / "out"
+    assert run(["export", "--all", str(out)]) == 0
+    assert (out / "a").read_bytes() == b"new"
+    (empty / "spool/1").write_bytes(b"owed")
+    assert run(["export", "--all", str(out)]) == 2
+    assert str(cache) in capsys.readouterr().err
