@@ -2,6 +2,10 @@
 
 A file shows one version of its object until somebody writes; then it shows a draft, made empty or
 as a copy of that version, and all handles see the draft. What becomes of a draft is `saving`'s.
+
+Semantics: a shell's `> file` closes a duplicate before the first byte is written, which costs one
+more, empty upload. FUSE's FLUSH does not say whether a descriptor is left that will be closed
+later, and `: > file` must be stored when its last close(2) returns (PROMISES P1).
 """
 
 import logging

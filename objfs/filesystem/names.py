@@ -2,6 +2,10 @@
 
 Each holds the turn on its keys while it talks to the store, so that an upload in flight lands
 before its key is removed or moved, and looks again at the tree after every wait.
+
+Semantics, with the store unreachable: a new file can be made (`--write-back=async`) where the
+directory is completely known, not elsewhere. The kernel asks LOOKUP before CREATE, and does not say
+what for; to answer ENOENT would show a file that exists as deleted to everybody who only looks.
 """
 
 import logging

@@ -128,14 +128,20 @@ class Nodes:
     """All nodes by number.
 
     INVARIANT: every node is in `_by_ino` exactly once, detached ones included while in use.
-    INVARIANT: `_idle` holds nodes that are not in use, least recently useful first.
+    INVARIANT: `_idle` and `_kept` hold nodes that are not in use, least recently useful first.
+
+    Semantics: an idle directory that lives only here (PROMISES P14) is not dropped to make room for
+    others, which the store can tell of again. Of these, too, only `max_kept` stay.
     """
 
-    def __init__(self, *, max_idle: int = 100_000) -> None:
+    def __init__(self, *, max_idle: int = 100_000, max_kept: int = 10_000) -> None:
         self.root = Node(ROOT, Kind.DIRECTORY, None, b"")
         self._by_ino: dict[Ino, Node] = {ROOT: self.root}
         self._idle: dict[Ino, Node] = {}
+        self._kept: dict[Ino, Node] = {}
+        """Directories that lived only here when it was their turn to go."""
         self._max_idle = max_idle
+        self._max_kept = max_kept
 
     def __len__(self) -> int:
         return len(self._by_ino)
@@ -151,7 +157,7 @@ class Nodes:
         node.ino = self._number(key_of(node))
         parent.children[name] = node
         self._by_ino[node.ino] = node
-        self._idle.pop(parent.ino, None)
+        self._not_idle(parent)
         self.settle(node)
         return node
 
@@ -175,28 +181,39 @@ class Nodes:
         del old.children[node.name]
         node.parent, node.name = parent, name
         parent.children[name] = node
-        self._idle.pop(parent.ino, None)
+        self._not_idle(parent)
         self.settle(old)
 
     def settle(self, node: Node) -> None:
         """Decide, after any change in who refers to it, whether a node stays."""
+        self._not_idle(node)
         if node.ino == ROOT or node.in_use:
-            self._idle.pop(node.ino, None)
             return
         if node.parent is None:
             self._by_ino.pop(node.ino, None)
-            self._idle.pop(node.ino, None)
             return
-        self._idle.pop(node.ino, None)
         self._idle[node.ino] = node
         while len(self._idle) > self._max_idle:
-            self._drop(next(iter(self._idle.values())))
+            self._make_room(next(iter(self._idle.values())))
+
+    def _make_room(self, oldest: Node) -> None:
+        if not oldest.local:
+            self._drop(oldest)
+            return
+        del self._idle[oldest.ino]
+        self._kept[oldest.ino] = oldest
+        if len(self._kept) > self._max_kept:
+            self._drop(next(iter(self._kept.values())))
+
+    def _not_idle(self, node: Node) -> None:
+        self._idle.pop(node.ino, None)
+        self._kept.pop(node.ino, None)
 
     def _drop(self, node: Node) -> None:
         parent = node.parent
         assert parent is not None
         parent.complete_until = 0.0  # what is dropped is no longer known to exist
-        del self._idle[node.ino]
+        self._not_idle(node)
         del self._by_ino[node.ino]
         del parent.children[node.name]
         node.parent = None

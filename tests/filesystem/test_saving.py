@@ -13,11 +13,11 @@ import trio
 
 from objfs.assembly import assembled
 from objfs.config import CacheConfig, MountConfig
-from objfs.errors import NoSpace, Unavailable
+from objfs.errors import NoSpace, NotFound, Unavailable, Unreachable
 from objfs.filesystem import FileSystem
 from objfs.store.bucket import Bucket
 from objfs.store.memory import MemoryStore
-from objfs.types import Fh, Ino
+from objfs.types import Fh, Headers, Ino
 from tests.doubles import FaultyDriver
 
 ROOT = Ino(1)
@@ -25,10 +25,10 @@ ROOT = Ino(1)
 
 @asynccontextmanager
 async def mounted(
-    driver: FaultyDriver, folder: Path, write_back: str = "async"
+    driver: FaultyDriver, folder: Path, write_back: str = "async", ttl: float = 0
 ) -> AsyncIterator[FileSystem]:
     """A mount on this cache folder; leaving it is as sudden as a crash."""
-    config = MountConfig("/mnt", write_back=write_back, metadata_ttl=0)
+    config = MountConfig("/mnt", write_back=write_back, metadata_ttl=ttl)
     async with assembled(
         Bucket(driver), config, CacheConfig(str(folder)), lambda _: None
     ) as filesystem:
@@ -226,3 +226,28 @@ async def test_p24_a_disk_that_fails_during_an_upload_does_not_end_the_mount(
         await save(fs, b"g", b"two")
         assert not await fs.drain()
     assert objects(store) == {"f": b"one", "g": b"two"}
+
+
+async def test_new_files_while_the_store_is_down(tmp_path: Path, expected_logs):
+    """Made where all names are known, and stored later; an unknown name is not called absent."""
+    expected_logs.allow("not stored yet")
+    store = MemoryStore()
+    driver = FaultyDriver(store)
+    async with mounted(driver, tmp_path, ttl=60) as fs:
+        fh = await fs.opendir(ROOT)
+        await fs.readdir(fh, 0, lambda *_: True)
+        down = [
+            driver.plan(operation, Unreachable("no connection"), times=99)
+            for operation in ("head", "list", "put")
+        ]
+        with pytest.raises(NotFound):
+            await fs.lookup(ROOT, b"new")
+        await save(fs, b"new", b"data")
+        store.put("elsewhere/f", b"x", Headers())
+        fs._mount.tree.nodes.root.complete_until = 0.0
+        with pytest.raises(Unreachable):
+            await fs.lookup(ROOT, b"elsewhere")
+        for fault in down:
+            fault.times = 0
+        assert not await fs.drain()
+    assert objects(store) == {"elsewhere/f": b"x", "new": b"data"}

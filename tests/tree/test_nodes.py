@@ -1,6 +1,6 @@
 """Which nodes stay, and what number they have."""
 
-from objfs.tree.nodes import Nodes
+from objfs.tree.nodes import Local, Nodes
 from objfs.types import ROOT, Kind
 
 
@@ -67,3 +67,24 @@ def test_detached_directory_takes_its_children_along():
     assert not child.attached
     assert nodes.get(directory.ino) is None
     assert nodes.get(child.ino) is child
+
+
+def test_p14_directories_that_live_only_here_outlast_idle_ones():
+    """P14: a kept directory was forgotten, and so vanished, once enough others had been seen."""
+    nodes = Nodes(max_idle=2, max_kept=2)
+    kept = [nodes.add(nodes.root, name, Kind.DIRECTORY) for name in (b"k1", b"k2")]
+    for node in kept:
+        node.local = Local(0, 0)
+    for number in range(9):
+        nodes.add(nodes.root, b"f%d" % number, Kind.FILE)
+    assert set(nodes.root.children) == {b"k1", b"k2", b"f7", b"f8"}
+    kept[0].lookups = 1
+    nodes.settle(kept[0])
+    kept[0].lookups = 0
+    nodes.settle(kept[0])
+    third = nodes.add(nodes.root, b"k3", Kind.DIRECTORY)
+    third.local = Local(0, 0)
+    for number in range(9):
+        nodes.add(nodes.root, b"g%d" % number, Kind.FILE)
+    assert set(nodes.root.children) == {b"k1", b"k3", b"g7", b"g8"}
+    assert len(nodes) == 5
