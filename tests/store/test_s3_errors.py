@@ -138,7 +138,6 @@ def test_no_credentials(make: Make, monkeypatch: pytest.MonkeyPatch):
         {"region": "no region"},
         {"ca_bundle": "/nonexistent"},
         {"addressing": "wrong"},
-        {"bucket": ""},
     ],
 )
 def test_wrong_options(make: Make, options: dict[str, str]):
