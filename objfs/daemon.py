@@ -24,6 +24,7 @@ from objfs import control, runtime
 from objfs.assembly import assembled
 from objfs.config import Config
 from objfs.errors import Busy, MountError, ObjfsError, TimedOut
+from objfs.interrupts import Calls, Changes
 from objfs.runtime import Left, Record
 from objfs.store import open_store
 from objfs.store.base import Driver
@@ -90,20 +91,27 @@ async def compose(config: Config, driver: Driver) -> AsyncIterator[Parts]:
     )
     # Without a bound, because a state class tells of changes and must not wait for the kernel.
     send, receive = trio.open_memory_channel[Invalidate](math.inf)
-    async with assembled(bucket, config.mount, config.cache, send.send_nowait) as filesystem:
+    async with (
+        assembled(bucket, config.mount, config.cache, send.send_nowait) as filesystem,
+        trio.open_nursery() as going_on,
+    ):
         errors: dict[str, str] = {}
+        calls = Calls()
+        changes = Changes(calls, going_on)
 
         async def serve(*, task_status: trio.TaskStatus[None]) -> None:
-            fuse.mount(filesystem, config.mount, config.store.url)
+            operations = fuse.Operations(filesystem, calls, changes)
+            fuse.mount(operations, config.mount, config.store.url)
             ours = runtime.mount_at(config.mount.mountpoint)
             try:
                 task_status.started()
-                await fuse.serve(receive, config.mount.mountpoint)
+                await fuse.serve(receive, config.mount.mountpoint, calls)
             finally:
                 # ours may be detached by now, and another mount be in its place
                 fuse.unmount(there=runtime.mount_at(config.mount.mountpoint) == ours)
 
         async def drain() -> None:
+            await changes.settled()  # what was interrupted, and is not at its end
             failed = await filesystem.drain()
             errors.update({path: str(error) for path, error in failed.items()})
 

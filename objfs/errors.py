@@ -98,6 +98,12 @@ class BadHandle(ObjfsError):
     errno = os_errno.EBADF
 
 
+class Interrupted(ObjfsError):
+    """A signal came for whoever waited."""
+
+    errno = os_errno.EINTR
+
+
 class Busy(ObjfsError):
     """Something else holds it."""
 

@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "objfs"
 # Bottom first. A module may import its own layer or a lower one.
 LAYERS = [
-    *("types", "errors", "config", "exclusive"),
+    *("types", "errors", "config", "exclusive", "proc", "interrupts"),
     *("tree", "store", "cache"),
     *("refresh", "handles", "filesystem", "assembly"),
     *("fuse", "runtime", "control", "daemon", "cli"),

@@ -34,7 +34,7 @@ from objfs.filesystem.renames import Renames
 from objfs.filesystem.saving import Saving
 from objfs.filesystem.space import Space
 from objfs.tree.nodes import Changes
-from objfs.tree.tree import Node, path_of
+from objfs.tree.tree import Invalidate, Node, path_of
 from objfs.types import Fh, Ino, Kind, Stat
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,10 @@ class FileSystem:
             if node is not None:
                 node.lookups = max(0, node.lookups - count)
                 self._mount.tree.nodes.settle(node)
+
+    def doubt(self, ino: Ino, name: bytes | None = None) -> None:
+        """Have the kernel forget the attributes of an inode, or a name in it: it had no answer."""
+        self._mount.refresh.invalidate(Invalidate(ino, name))
 
     async def create(
         self, parent: Ino, name: bytes, mode: int, flags: int, owner: tuple[int, int]
@@ -184,6 +188,18 @@ class FileSystem:
     async def fsync(self, fh: Fh) -> None:
         """Have what was written on the local disk, or in the store, fsync(2)."""
         await self.saving.fsync(self._mount.handles.get(fh).file)
+
+    def uploads(self, fh: Fh, *, fsync: bool = False) -> str | None:
+        """The path, where close(2), or fsync(2), of this handle has something to upload."""
+        handle = self._mount.handles.get(fh)
+        file, config = handle.file, self._mount.config
+        waits = config.fsync == "store" if fsync else config.write_back == "sync"
+        owes = file.unsaved or file.node.lost or (file.draft and file.draft.sealed)
+        return path_of(file.node) if handle.writable and waits and owes else None
+
+    async def promise(self, fh: Fh) -> None:
+        """Whatever becomes of an upload that is under way, what was written is not lost."""
+        await self.saving.promise(self._mount.handles.get(fh).file)
 
     async def release(self, fh: Fh) -> None:
         """The last descriptor of a handle is closed."""

@@ -6,6 +6,9 @@ supersedes such an upload remembers the ETags that the store would have given to
 is removed or left is removed in the store too.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import trio
 
 from objfs.cache.spool import Draft
@@ -34,23 +37,26 @@ async def landed(bucket: Bucket, file: OpenFile, key: str) -> bool:
     except NotFound:
         return False
     for draft in _drafts(file):
-        draft.sealed += 1
-        try:
+        with sealed(file, draft):
             if theirs.etag in await possible(bucket, draft):
                 return True
-        finally:
-            unseal(file, draft)
     return False
 
 
 async def inherit(bucket: Bucket, file: OpenFile, old: Draft, draft: Draft) -> None:
     """`draft` takes the place of `old`, which may have landed."""
-    old.sealed += 1
+    with sealed(file, old), trio.CancelScope(shield=True):
+        draft.ours |= await possible(bucket, old)
+
+
+@contextmanager
+def sealed(file: OpenFile, draft: Draft) -> Iterator[None]:
+    """Nobody changes or removes it in this block."""
+    draft.sealed += 1
     try:
-        with trio.CancelScope(shield=True):
-            draft.ours |= await possible(bucket, old)
+        yield
     finally:
-        unseal(file, old)
+        unseal(file, draft)
 
 
 def unseal(file: OpenFile, draft: Draft) -> None:

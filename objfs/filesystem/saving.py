@@ -83,8 +83,12 @@ class Saving:
         """The draft will be uploaded, whatever happens from now on (PROMISES P3)."""
         await self.conflicts.not_lost(file)
         draft = file.draft
-        if draft and draft.dirty and not draft.frozen and file.node.attached:
-            await self._note(file, draft, Event.CLOSE)
+        uploading = draft and draft.sealed  # without a row, if its close was to wait for the store
+        if draft and (draft.dirty or uploading) and not draft.frozen and file.node.attached:
+            with doubts.sealed(file, draft):
+                await self._note(file, draft, Event.CLOSE)
+                if not draft.dirty and draft.sealed == 1:  # it was stored meanwhile
+                    await self._settle(file, [draft.number])
             self._wake.set()
 
     async def run(self) -> None:

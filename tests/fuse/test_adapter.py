@@ -5,11 +5,13 @@ import stat
 from typing import cast
 
 import pytest
+import trio
 from pyfuse3 import FUSEError
 
 from objfs.errors import Forbidden, NotFound, ObjfsError
 from objfs.filesystem import FileSystem
-from objfs.fuse import Operations, answers_errno, attributes
+from objfs.fuse.operations import Operations, answers_errno, attributes
+from objfs.interrupts import Calls, Changes
 from objfs.types import Ino, Kind, Stat
 
 
@@ -83,4 +85,7 @@ async def test_p24_forget_raises_nothing_at_all(expected_logs):
         def known(self, _: object) -> bool:
             return True
 
-    await Operations(cast(FileSystem, Broken())).forget([(2, 1)])
+    async with trio.open_nursery() as nursery:
+        calls = Calls()
+        operations = Operations(cast(FileSystem, Broken()), calls, Changes(calls, nursery))
+        await operations.forget([(2, 1)])

@@ -1,10 +1,12 @@
 """`store`: the embedded one (marker mount), or a real S3 server (marker server), a test each."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.mount.kit import Store
+from tests.proxy import Proxy, proxy
 from tests.servers import NAMES, Server, client, new_bucket
 
 
@@ -39,3 +41,23 @@ def s3_store(server: Server) -> Store:
     options = ("--endpoint-url", server.endpoint, "--region", server.region)
     env = server.environment()
     return Store(server.name, f"s3://{bucket}", options, env, client=client(server), bucket=bucket)
+
+
+@pytest.fixture
+def link(radosgw: Server) -> Iterator[Proxy]:
+    """The proxy in front of radosgw."""
+    with proxy(radosgw.endpoint) as made:
+        yield made
+
+
+def through(server: Server, link: Proxy) -> Store:
+    """A new bucket that the mount reaches through the proxy, and the test directly."""
+    store = s3_store(server)
+    store.options = ("--endpoint-url", link.endpoint, "--region", server.region)
+    store.env["AWS_ENDPOINT_URL_S3"] = link.endpoint
+    return store
+
+
+def put(store: Store, key: str, data: bytes) -> None:
+    """Another client stores an object."""
+    store.client.put_object(Bucket=store.bucket, Key=key, Body=data)

@@ -8,16 +8,16 @@ when the fault is over the same mount goes on by itself.
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.mount.conftest import s3_store
-from tests.mount.kit import Mounted, Store, mounted
-from tests.proxy import Fault, Proxy, flipped, halved, proxy, refusal
+from tests.mount.conftest import put, s3_store, through
+from tests.mount.kit import Mounted, Store, eventually, mounted
+from tests.proxy import Fault, Proxy, flipped, halved, refusal
 from tests.servers import Server
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(120)]
@@ -103,26 +103,6 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture
-def link(radosgw: Server) -> Iterator[Proxy]:
-    """The proxy in front of radosgw."""
-    with proxy(radosgw.endpoint) as made:
-        yield made
-
-
-def through(server: Server, link: Proxy) -> Store:
-    """A new bucket that the mount reaches through the proxy, and the test directly."""
-    store = s3_store(server)
-    store.options = ("--endpoint-url", link.endpoint, "--region", server.region)
-    store.env["AWS_ENDPOINT_URL_S3"] = link.endpoint
-    return store
-
-
-def put(store: Store, key: str, data: bytes) -> None:
-    """Another client stores an object."""
-    store.client.put_object(Bucket=store.bucket, Key=key, Body=data)
-
-
 def verdict(operation: Callable[[Path], object], root: Path) -> tuple[str, float]:
     """The errno's name, "0" for success, and the seconds it took."""
     begun = time.monotonic()
@@ -131,16 +111,6 @@ def verdict(operation: Callable[[Path], object], root: Path) -> tuple[str, float
     except OSError as error:
         return errno.errorcode[error.errno or 0], time.monotonic() - begun
     return "0", time.monotonic() - begun
-
-
-def eventually(there: Callable[[], bool], seconds: float = 40.0) -> bool:
-    """Whether it becomes true in time."""
-    end = time.monotonic() + seconds
-    while not there():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def inject(link: Proxy, fault: Fault | None) -> None:

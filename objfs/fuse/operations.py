@@ -1,4 +1,4 @@
-"""The kernel's side: pyfuse3's requests to `FileSystem`'s verbs, our values to its attributes.
+"""pyfuse3's requests to `FileSystem`'s verbs, our values to its attributes.
 
 A protocol adapter only. Here, and nowhere else, an error becomes an errno. pyfuse3 ends its main
 loop, and leaves a dead mount behind, when a handler raises anything but `FUSEError`; so anything
@@ -7,8 +7,8 @@ unexpected is logged with its traceback and answered with EIO (PROMISES P24).
 What the kernel caches is the fastest answer there is: names and attributes are given as long as the
 tree believes them, absences too, and a file's pages are kept as long as its version is the same.
 
-Invalidations may block until a request that is under way has been answered (libfuse,
-fuse_lowlevel_notify_inval_entry), so they are sent by a task of their own from a thread.
+A request that waits for the store ends early when a signal comes (`interrupts`): what only asks is
+cancelled, what changes something goes on without its caller.
 """
 
 import errno
@@ -16,30 +16,24 @@ import functools
 import logging
 import os
 import stat
-from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
-import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext
 
-from objfs.config import MountConfig
-from objfs.errors import FuseMissing, MountError, NotFound, ObjfsError
+from objfs.errors import NotFound, ObjfsError
 from objfs.filesystem import FileSystem
-from objfs.tree.nodes import Changes
-from objfs.tree.tree import Invalidate
+from objfs.interrupts import Calls, Changes, asking
+from objfs.tree.nodes import Changes as AttributeChanges
 from objfs.types import Fh, Ino, Kind, Stat
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TASKS = 500
-"""Requests served at once; the kernel itself allows more only when told so."""
 BLOCK_SIZE = 128 * 1024
 """st_blksize: what cp and others then use as their buffer, one FUSE request each."""
-READ_AHEAD_KIB = 1024
 SPACE = 2**50
 """A bucket has no end: statfs shows 1 PiB free, beside what the store says is used."""
 
@@ -79,6 +73,7 @@ _USUAL = {
     errno.ENAMETOOLONG,
     errno.EILSEQ,
     errno.EBADF,
+    errno.EINTR,
 }
 """What a program may well expect; anything else is worth a line in the log."""
 
@@ -95,9 +90,13 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, filesystem: FileSystem) -> None:
+    def __init__(self, filesystem: FileSystem, calls: Calls, changes: Changes) -> None:
         super().__init__()
         self._fs = filesystem
+        self._calls = calls
+        self._changing = changes.changing
+        self._openers: dict[int, int] = {}
+        """The thread that opened each handle; requests on handles do not name theirs."""
         self._ttl = filesystem.ttl
         self._cached: dict[int, int] = {}
         """Which content of each inode the kernel may hold pages of."""
@@ -105,7 +104,8 @@ class Operations(pyfuse3.Operations):
     @answers_errno
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         try:
-            return attributes(await self._fs.lookup(Ino(parent_inode), name))
+            found = self._fs.lookup(Ino(parent_inode), name)
+            return attributes(await asking(self._calls, ctx.pid, found))
         except NotFound:
             absent = EntryAttributes()  # inode 0: a name that does not exist, worth remembering
             absent.st_ino = 0
@@ -124,7 +124,7 @@ class Operations(pyfuse3.Operations):
 
     @answers_errno
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
-        return attributes(await self._fs.getattr(Ino(inode)))
+        return attributes(await asking(self._calls, ctx.pid, self._fs.getattr(Ino(inode))))
 
     @answers_errno
     async def setattr(
@@ -135,7 +135,7 @@ class Operations(pyfuse3.Operations):
         fh: int | None,
         ctx: RequestContext,
     ) -> EntryAttributes:
-        changes = Changes(
+        changes = AttributeChanges(
             mode=stat.S_IMODE(attr.st_mode) if fields.update_mode else None,
             uid=attr.st_uid if fields.update_uid else None,
             gid=attr.st_gid if fields.update_gid else None,
@@ -144,22 +144,39 @@ class Operations(pyfuse3.Operations):
         )
         size = attr.st_size if fields.update_size else None
         handle = Fh(fh) if fh is not None else None
-        return attributes(await self._fs.setattr(Ino(inode), changes, size, handle))
+
+        def change() -> Awaitable[Stat]:
+            return self._fs.setattr(Ino(inode), changes, size, handle)
+
+        if size is None:
+            return attributes(await change())
+
+        def late(_: Stat | None) -> None:
+            self._fs.doubt(Ino(inode))
+
+        what = f"truncate of inode {inode}"
+        return attributes(await self._changing(ctx.pid, what, change, late=late))
 
     @answers_errno
     async def mkdir(
         self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext
     ) -> EntryAttributes:
         mode = stat.S_IMODE(mode) & ~ctx.umask
-        return attributes(await self._fs.mkdir(Ino(parent_inode), name, mode, (ctx.uid, ctx.gid)))
+
+        def make() -> Awaitable[Stat]:
+            return self._fs.mkdir(Ino(parent_inode), name, mode, (ctx.uid, ctx.gid))
+
+        return attributes(await self._naming(ctx.pid, "mkdir", make, (parent_inode, name)))
 
     @answers_errno
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        await self._fs.unlink(Ino(parent_inode), name)
+        unlink = functools.partial(self._fs.unlink, Ino(parent_inode), name)
+        await self._naming(ctx.pid, "unlink", unlink, (parent_inode, name))
 
     @answers_errno
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        await self._fs.rmdir(Ino(parent_inode), name)
+        rmdir = functools.partial(self._fs.rmdir, Ino(parent_inode), name)
+        await self._naming(ctx.pid, "rmdir", rmdir, (parent_inode, name))
 
     @answers_errno
     async def rename(
@@ -171,9 +188,9 @@ class Operations(pyfuse3.Operations):
         flags: int,
         ctx: RequestContext,
     ) -> None:
-        await self._fs.rename(
-            Ino(parent_inode_old), name_old, Ino(parent_inode_new), name_new, flags
-        )
+        old, new = Ino(parent_inode_old), Ino(parent_inode_new)
+        rename = functools.partial(self._fs.rename, old, name_old, new, name_new, flags)
+        await self._naming(ctx.pid, "rename", rename, (old, name_old), (new, name_new))
 
     @answers_errno
     async def mknod(
@@ -184,12 +201,16 @@ class Operations(pyfuse3.Operations):
         flags = os.O_WRONLY | os.O_EXCL
         owner = (ctx.uid, ctx.gid)
         mode = stat.S_IMODE(mode) & ~ctx.umask
-        fh, found = await self._fs.create(Ino(parent_inode), name, mode, flags, owner)
-        try:
-            await self._fs.flush(fh)
-        finally:
-            await self._fs.release(fh)
-        return attributes(found)
+
+        async def make() -> Stat:
+            fh, found = await self._fs.create(Ino(parent_inode), name, mode, flags, owner)
+            try:
+                await self._fs.flush(fh)
+            finally:
+                await self._fs.release(fh)
+            return found
+
+        return attributes(await self._naming(ctx.pid, "mknod", make, (parent_inode, name)))
 
     @answers_errno
     async def create(
@@ -197,47 +218,66 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         mode = stat.S_IMODE(mode) & ~ctx.umask
         owner = (ctx.uid, ctx.gid)
-        fh, found = await self._fs.create(Ino(parent_inode), name, mode, flags, owner)
+        made = self._fs.create(Ino(parent_inode), name, mode, flags, owner)
+        fh, found = await asking(self._calls, ctx.pid, made)
+        self._openers[fh] = ctx.pid
         return self._opened(found.ino, fh), attributes(found)
 
     @answers_errno
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        fh = await self._fs.open(Ino(inode), flags)
+        fh = await asking(self._calls, ctx.pid, self._fs.open(Ino(inode), flags))
+        self._openers[fh] = ctx.pid
         return self._opened(Ino(inode), fh)
 
     @answers_errno
     async def read(self, fh: int, off: int, size: int) -> Any:
-        return await self._fs.read(Fh(fh), off, size)
+        return await self._asking(fh, self._fs.read(Fh(fh), off, size))
 
     @answers_errno
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        return await self._fs.write(Fh(fh), off, buf)
+        # until the draft has what the file held; the bytes themselves go there in one step
+        return await self._asking(fh, self._fs.write(Fh(fh), off, buf))
 
     @answers_errno
     async def flush(self, fh: int) -> None:
-        await self._fs.flush(Fh(fh))
+        await self._saving(fh, "close", self._fs.flush)
 
     @answers_errno
     async def fsync(self, fh: int, datasync: bool) -> None:  # noqa: FBT001  # pyfuse3's signature
-        await self._fs.fsync(Fh(fh))
+        await self._saving(fh, "fsync", self._fs.fsync)
 
     @answers_errno
     async def release(self, fh: int) -> None:
+        self._openers.pop(fh, None)
         await self._fs.release(Fh(fh))
 
     @answers_errno
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        return await self._fs.opendir(Ino(inode))
+        fh = await self._fs.opendir(Ino(inode))
+        self._openers[fh] = ctx.pid
+        return fh
 
     @answers_errno
     async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
-        def emit(name: bytes, found: Stat, behind: int) -> bool:
-            return pyfuse3.readdir_reply(token, name, attributes(found), behind)
+        shown = 0
 
-        await self._fs.readdir(Fh(fh), start_id, emit)
+        def emit(name: bytes, found: Stat, behind: int) -> bool:
+            nonlocal shown
+            taken = pyfuse3.readdir_reply(token, name, attributes(found), behind)
+            shown += taken
+            return taken
+
+        try:
+            await self._asking(fh, self._fs.readdir(Fh(fh), start_id, emit))
+        except ObjfsError as error:
+            # an error would take back what was shown, and the references that came with it
+            if not shown:
+                raise
+            _say("readdir", error)
 
     @answers_errno
     async def releasedir(self, fh: int) -> None:
+        self._openers.pop(fh, None)
         await self._fs.releasedir(Fh(fh))
 
     @answers_errno
@@ -260,8 +300,38 @@ class Operations(pyfuse3.Operations):
     @answers_errno
     async def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
         # the kernel checks the mode itself (default_permissions); this one is asked for existence
-        await self._fs.getattr(Ino(inode))
+        await asking(self._calls, ctx.pid, self._fs.getattr(Ino(inode)))
         return True
+
+    def _asking(self, fh: int, work: Awaitable[T]) -> Awaitable[T]:
+        return asking(self._calls, self._openers.get(fh, 0), work, family=True)
+
+    async def _saving(self, fh: int, verb: str, save: Callable[[Fh], Awaitable[None]]) -> None:
+        path = self._fs.uploads(Fh(fh), fsync=verb == "fsync")
+        if path is None:
+            await save(Fh(fh))
+            return
+        await self._changing(
+            self._openers.get(fh, 0),
+            f"{verb} of {path}",
+            functools.partial(save, Fh(fh)),
+            family=True,
+            first=functools.partial(self._fs.promise, Fh(fh)),
+        )
+
+    async def _naming(
+        self, caller: int, verb: str, work: Callable[[], Awaitable[T]], *names: tuple[int, bytes]
+    ) -> T:
+        """Change these names, each given by its directory."""
+
+        def late(made: T | None) -> None:
+            for parent, name in names:
+                self._fs.doubt(Ino(parent), name)
+            if isinstance(made, Stat):  # a reference that the kernel never heard of
+                self._fs.forget([(made.ino, 1)])
+
+        what = f"{verb} of {' to '.join(repr(name) for _, name in names)}"
+        return await self._changing(caller, what, work, late=late)
 
     def _opened(self, ino: Ino, fh: Fh) -> FileInfo:
         content = self._fs.content(fh)
@@ -285,78 +355,3 @@ def attributes(found: Stat) -> EntryAttributes:
     entry.st_atime_ns = found.atime_ns
     entry.entry_timeout = entry.attr_timeout = found.ttl
     return entry
-
-
-def mount(filesystem: FileSystem, config: MountConfig, source: str) -> None:
-    """Make the kernel mount, shown as `source` of type fuse.objfs. Raises `MountError`."""
-    options = set(pyfuse3.default_options)
-    options |= {f"fsname={source.replace(',', '%2C')}", "subtype=objfs"}
-    if config.read_only:
-        options.add("ro")
-    if config.allow_other:
-        options.add("allow_other")
-    try:
-        pyfuse3.init(Operations(filesystem), config.mountpoint, options)
-    except RuntimeError as error:
-        if not os.path.exists("/dev/fuse"):  # noqa: PTH110  # before trio runs
-            raise FuseMissing("there is no /dev/fuse", remedy="Load the fuse module") from error
-        raise MountError(
-            f"{config.mountpoint}: the mount was refused",
-            remedy="Look at what fusermount3 wrote above; allow_other needs user_allow_other "
-            "in /etc/fuse.conf",
-        ) from error
-
-
-async def _widen_read_ahead(mountpoint: str) -> None:
-    """Let the kernel ask for 1 MiB at a time where it reads on.
-
-    128 KiB is its default (VM_READAHEAD_PAGES). Measured on a cold read of 1 GiB from radosgw: the
-    median of four rounds fell from 4.8 to 3.2 s, and the daemon's CPU from 2.9 to 2.0 s. Only root
-    may say so (sysfs, class bdi); for others it stays as it is.
-    """
-
-    def widen() -> None:
-        device = Path(mountpoint).stat().st_dev
-        setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
-        setting.write_text(str(READ_AHEAD_KIB))
-
-    try:
-        await trio.to_thread.run_sync(widen, abandon_on_cancel=True)
-    except OSError as error:
-        log.debug("the kernel's read-ahead stays as it is: %s", error)
-
-
-async def serve(changes: trio.MemoryReceiveChannel[Invalidate], mountpoint: str) -> None:
-    """Answer the kernel until the file system is unmounted."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_invalidate, changes)
-        nursery.start_soon(_widen_read_ahead, mountpoint)
-        await pyfuse3.main(max_tasks=TASKS)
-        nursery.cancel_scope.cancel()
-
-
-def stop() -> None:
-    """Make `serve` return, from the trio thread."""
-    pyfuse3.terminate()
-
-
-def unmount(*, there: bool) -> None:
-    """End the kernel session, and take the mount off its place where it still is `there`."""
-    pyfuse3.close(unmount=there)
-
-
-async def _invalidate(changes: trio.MemoryReceiveChannel[Invalidate]) -> None:
-    async for change in changes:
-        await trio.to_thread.run_sync(_tell_kernel, change, abandon_on_cancel=True)
-
-
-def _tell_kernel(change: Invalidate) -> None:
-    try:
-        if change.name is None:
-            pyfuse3.invalidate_inode(change.ino, attr_only=True)
-        else:
-            pyfuse3.invalidate_entry(change.ino, change.name)
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ENOTCONN, errno.EBADF}:
-            # ENOENT: the kernel did not know it any more; the others: the mount is going away
-            log.warning("the kernel refused to forget %r: %s", change, error)
