@@ -34,7 +34,7 @@ from objfs.filesystem.renames import Renames
 from objfs.filesystem.saving import Saving
 from objfs.filesystem.space import Space
 from objfs.tree.nodes import Changes
-from objfs.tree.tree import Invalidate, Node, path_of
+from objfs.tree.tree import Doubt, Invalidate, Node, path_of
 from objfs.types import Fh, Ino, Kind, Stat
 
 log = logging.getLogger(__name__)
@@ -129,6 +129,12 @@ class FileSystem:
         else:
             await self.renames.rename_directory(node, directory, new_name, target)
 
+    def knows(self, parent: Ino, name: bytes) -> bool:
+        """Whether a lookup is answered without asking the store."""
+        node = self._mount.tree.nodes.get(parent)
+        found = self._mount.tree.lookup(node, name, self._mount.clock()) if node else None
+        return found is not Doubt.UNKNOWN
+
     # --- attributes ----------------------------------------------------------------------------
 
     async def getattr(self, ino: Ino) -> Stat:
@@ -136,6 +142,11 @@ class FileSystem:
         node = self._mount.node(ino)
         await self._believe(node)
         return self._mount.tree.stat(node, self._mount.clock())
+
+    def believes(self, ino: Ino) -> bool:
+        """Whether the attributes of an inode are given without asking the store."""
+        node = self._mount.tree.nodes.get(ino)
+        return node is None or not self._is_old(node)
 
     async def setattr(self, ino: Ino, changes: Changes, size: int | None, fh: Fh | None) -> Stat:
         """chmod, chown, utimensat and truncate.
@@ -195,7 +206,8 @@ class FileSystem:
         file, config = handle.file, self._mount.config
         waits = config.fsync == "store" if fsync else config.write_back == "sync"
         owes = file.unsaved or file.node.lost or (file.draft and file.draft.sealed)
-        return path_of(file.node) if handle.writable and waits and owes else None
+        wrote = handle.writable or handle.changed
+        return path_of(file.node) if wrote and waits and owes else None
 
     async def promise(self, fh: Fh) -> None:
         """Whatever becomes of an upload that is under way, what was written is not lost."""
@@ -282,13 +294,16 @@ class FileSystem:
 
         Semantics: an open file keeps the version it shows (PROMISES P9).
         """
-        if node.local or node.opens or node.parent is None:
-            return
-        if self._mount.clock() >= node.expires:
-            parent, name = node.parent, node.name
+        parent, name = node.parent, node.name
+        if parent is not None and self._is_old(node):
             await self._mount.refresh.name(parent, name)
             if not node.attached:
                 raise Stale(f"{name!r} was replaced or removed in the store")
+
+    def _is_old(self, node: Node) -> bool:
+        if node.local or node.opens or node.parent is None:
+            return False
+        return self._mount.clock() >= node.expires
 
     def _own(self, node: Node, owner: tuple[int, int]) -> None:
         look = self._mount.tree.look

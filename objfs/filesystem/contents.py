@@ -50,6 +50,21 @@ class Contents:
                 self._mount.put_away(file)
         self._mount.tree.nodes.settle(file.node)
 
+    def at_hand(self, fh: Fh, start: int, size: int) -> bool:
+        """Whether these bytes are here, as far as is known: no wait for the store."""
+        file = self._mount.handles.get(fh).file
+        if file.draft or file.info is None:
+            return True
+        if file.version is None:
+            return False
+        blocks = file.version.blocks
+        return all(map(blocks.has, blocks.blocks(start, min(start + size, file.info.size))))
+
+    def is_writable_now(self, fh: Fh) -> bool:
+        """Whether there is a draft to write to, so that nothing need be fetched."""
+        draft = self._mount.handles.get(fh).file.draft
+        return draft is not None and not draft.fixed
+
     # --- reading and writing -------------------------------------------------------------------
 
     async def read(self, fh: Fh, start: int, size: int) -> bytes | memoryview:
