@@ -16,14 +16,16 @@ import functools
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
+import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext
 
 from objfs.errors import NotFound, ObjfsError
 from objfs.filesystem import FileSystem
+from objfs.fuse.repeats import Repeats
 from objfs.interrupts import Calls, Changes, asking
 from objfs.tree.nodes import Changes as AttributeChanges
 from objfs.types import Fh, Ino, Kind, Stat
@@ -95,6 +97,7 @@ class Operations(pyfuse3.Operations):
         self._fs = filesystem
         self._calls = calls
         self._changing = changes.changing
+        self._repeats = Repeats()
         self._openers: dict[int, int] = {}
         """The thread that opened each handle; requests on handles do not name theirs."""
         self._ttl = filesystem.ttl
@@ -104,10 +107,11 @@ class Operations(pyfuse3.Operations):
     @answers_errno
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         try:
-            found = self._fs.lookup(Ino(parent_inode), name)
-            if not self._fs.knows(Ino(parent_inode), name):
-                found = asking(self._calls, ctx.pid, found)
-            return attributes(await found)
+            lookup = functools.partial(self._fs.lookup, Ino(parent_inode), name)
+            if self._fs.knows(Ino(parent_inode), name):
+                return attributes(await lookup())
+            asked = self._once((parent_inode, name), ctx.pid, lookup)
+            return attributes(await asked)
         except NotFound:
             absent = EntryAttributes()  # inode 0: a name that does not exist, worth remembering
             absent.st_ino = 0
@@ -238,7 +242,8 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: int, off: int, size: int) -> Any:
         if self._fs.contents.at_hand(Fh(fh), off, size):
             return await self._fs.read(Fh(fh), off, size)
-        return await self._asking(fh, self._fs.read(Fh(fh), off, size))
+        read = functools.partial(self._fs.read, Fh(fh), off, size)
+        return await self._once(fh, self._openers.get(fh, 0), read, family=True)
 
     @answers_errno
     async def write(self, fh: int, off: int, buf: bytes) -> int:
@@ -311,6 +316,22 @@ class Operations(pyfuse3.Operations):
         # the kernel checks the mode itself (default_permissions); this one is asked for existence
         await asking(self._calls, ctx.pid, self._fs.getattr(Ino(inode)))
         return True
+
+    async def _once(
+        self,
+        question: Hashable,
+        caller: int,
+        work: Callable[[], Awaitable[T]],
+        *,
+        family: bool = False,
+    ) -> T:
+        """Ask, unless the same has failed just now."""
+        self._repeats.check(question, trio.current_time())
+        try:
+            return await asking(self._calls, caller, work(), family=family)
+        except ObjfsError as error:
+            self._repeats.note(question, error, trio.current_time())
+            raise
 
     def _asking(self, fh: int, work: Awaitable[T]) -> Awaitable[T]:
         return asking(self._calls, self._openers.get(fh, 0), work, family=True)
