@@ -116,6 +116,10 @@ class NoSpace(ObjfsError):
     errno = os_errno.ENOSPC
 
 
+class CacheGone(ObjfsError):
+    """The cache folder was removed, or another took its place, while it was in use."""
+
+
 class Stale(ObjfsError):
     """The version that was opened is gone, or somebody else replaced it before our upload."""
 

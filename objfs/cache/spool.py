@@ -5,6 +5,10 @@ elsewhere: `objfs.filesystem.contents` uploads it and drops it once the store ha
 
 INVARIANT: a draft that is being uploaded (`sealed`) does not change; who wants to write meanwhile
 gets a copy.
+Semantics: once the folder is removed no draft is made and none is promised, even if there is a new
+folder of that name: it has neither our lock nor our journal, and may be another daemon's. Drafts
+that are open go on, so that they can still be uploaded.
+
 INVARIANT: the shelf's `dirty` is the sum of the sizes of all drafts.
 
 Writes go straight from the event loop into the page cache: some 30 us for 128 KiB, where a thread
@@ -23,7 +27,7 @@ from pathlib import Path
 import trio
 
 from objfs.cache.policy import Shelf
-from objfs.errors import NoSpace
+from objfs.errors import CacheGone, NoSpace
 from objfs.store.base import FileRange
 from objfs.types import ETag
 
@@ -100,7 +104,10 @@ class Draft:
         return self.frozen or bool(self.sealed)
 
     async def fsync(self) -> None:
-        """Have its bytes, and then its name, durable on the local disk. Raises `NoSpace`."""
+        """Have its bytes, and then its name, durable on the local disk.
+
+        Raises `NoSpace`, and `CacheGone` where it has no name any more.
+        """
         size = self.size  # what is written from now on may come too late for it
         try:
             with self.in_thread() as fd:
@@ -153,13 +160,16 @@ class Spool:
     def __init__(self, folder: Path, shelf: Shelf) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._identity = _identity(folder)
         self._shelf = shelf
         self._last = max(
             (int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0
         )
 
     def create(self) -> Draft:
-        """A new empty draft. Raises `NoSpace`."""
+        """A new empty draft. Raises `NoSpace`, `CacheGone`."""
+        if _identity(self._folder) != self._identity:
+            raise _gone(self._folder)
         self._last += 1
         path = self._folder / str(self._last)
         try:
@@ -204,7 +214,17 @@ class Spool:
         return copy
 
 
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _fsync(fd: int, folder: Path) -> None:
+    if not os.fstat(fd).st_nlink:
+        raise FileNotFoundError(errno.ENOENT, "the draft was removed")
     os.fsync(fd)
     folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -231,7 +251,16 @@ def _copy(source: int, target: int, size: int) -> None:
 
 
 def _full(error: OSError, path: Path) -> Exception:
-    """A full disk has a class of its own; anything else stays what it is."""
+    """A full disk and a removed folder have a class; anything else stays what it is."""
+    if error.errno == errno.ENOENT:
+        return _gone(path.parent)
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return NoSpace(f"the disk that holds {path.parent} is full", remedy="Make room there")
     return error
+
+
+def _gone(folder: Path) -> CacheGone:
+    return CacheGone(
+        f"the cache folder {folder.parent} was removed while it was in use, so nothing can be kept",
+        remedy="Unmount, which uploads what is open, and mount again",
+    )

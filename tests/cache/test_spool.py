@@ -1,5 +1,6 @@
 """Drafts: bytes that only this machine has."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from objfs.cache.policy import Shelf
 from objfs.cache.spool import Spool
-from objfs.errors import NoSpace
+from objfs.errors import CacheGone, NoSpace
 
 sizes = st.integers(0, 5000)
 actions = st.lists(st.tuples(st.booleans(), sizes, st.binary(max_size=50)), max_size=12)
@@ -87,3 +88,20 @@ def test_names_go_on_after_a_restart(tmp_path: Path):
     """A draft that a crash left is not overwritten."""
     left = Spool(tmp_path, Shelf(100)).create()
     assert Spool(tmp_path, Shelf(100)).create().path != left.path
+
+
+async def test_a_removed_folder_takes_and_promises_nothing(tmp_path):
+    """Once the folder is gone, also if one of its name is made, drafts only go on."""
+    spool = Spool(tmp_path / "cache" / "spool", Shelf(1000))
+    draft = spool.create()
+    draft.write(0, b"bytes")
+    shutil.rmtree(tmp_path / "cache")
+    for _ in range(2):
+        with pytest.raises(CacheGone, match=r"cache was removed.*Unmount"):
+            spool.create()
+        with pytest.raises(CacheGone):
+            await draft.fsync()
+        (tmp_path / "cache" / "spool").mkdir(parents=True, exist_ok=True)
+    draft.write(5, b" more")
+    assert draft.read(0, 100) == b"bytes more"
+    draft.discard()
