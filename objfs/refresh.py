@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import trio
 
-from objfs.errors import NotFound
+from objfs.errors import BadCredentials, NotFound
 from objfs.exclusive import SingleFlight
 from objfs.store.bucket import Bucket
 from objfs.tree.keys import component_of, name_of
@@ -135,8 +135,8 @@ class Refresher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(head)
             nursery.start_soon(look_inside)
-        if errors:
-            raise errors[0]
+        if errors:  # a refused HEAD cannot say why, a listing can
+            raise next((e for e in errors if isinstance(e, BadCredentials)), errors[0])
         info = found[0] if found else None
         if info and not component and not info.size:
             info = None  # the directory's own marker

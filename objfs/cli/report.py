@@ -70,6 +70,8 @@ def of_mount(status: Document) -> Iterator[Text]:
         f"  store    {human(traffic['in'])} in, {human(traffic['out'])} out,"
         f" {sum(asked.values())} requests" + (f" ({most})" if most else "")
     )
+    if status.get("refused"):
+        yield Text(f"  the credentials are refused: {shown(status['refused'])}", style="red")
     counts = [f"{up[state]} {WORDS[state]}" for state in WORDS if up[state]]
     yield Text.assemble(
         "  uploads  ",

@@ -83,6 +83,7 @@ class Operator:
             "drafts": drafts,
             "conflicts": list(self._saving.conflicts.copies),
             "requests": dict(mount.bucket.requests),
+            "refused": mount.bucket.refused,
             "traffic": {"in": mount.bucket.bytes["in"], "out": mount.bucket.bytes["out"]},
         }
 

@@ -19,7 +19,7 @@ import trio
 from objfs.cache.journal import FROZEN, Entry, Event, Journal, State
 from objfs.cache.ledger import Ledger
 from objfs.cache.spool import Draft
-from objfs.errors import Forbidden, NoSpace, ObjfsError, Stale
+from objfs.errors import BadCredentials, Forbidden, NoSpace, ObjfsError, Stale
 from objfs.filesystem import doubts
 from objfs.filesystem.base import Mount
 from objfs.filesystem.conflicts import Conflicts
@@ -83,9 +83,8 @@ class Saving:
         """The draft will be uploaded, whatever happens from now on (PROMISES P3)."""
         await self.conflicts.not_lost(file)
         draft = file.draft
-        uploading = draft and draft.sealed  # without a row, if its close was to wait for the store
-        if draft and (draft.dirty or uploading) and not draft.frozen and file.node.attached:
-            with doubts.sealed(file, draft):
+        if draft and (draft.dirty or draft.sealed) and not draft.frozen and file.node.attached:
+            with doubts.sealed(file, draft):  # an upload of it may be under way, and end
                 await self._note(file, draft, Event.CLOSE)
                 if not draft.dirty and draft.sealed == 1:  # it was stored meanwhile
                     await self._settle(file, [draft.number])
@@ -291,7 +290,8 @@ class Saving:
                     elif not draft.dirty and not draft.sealed:  # stored; its row could not go then
                         await self._settle(file, [number])
             except (ObjfsError, OSError) as error:
-                log.warning("%s is not stored yet: %s", path_of(file.node), error)
+                level = logging.INFO if isinstance(error, BadCredentials) else logging.WARNING
+                log.log(level, "%s is not stored yet: %s", path_of(file.node), error)
             entry = self.journal.get(number)
             if entry and entry.state is State.SENDING:
                 # it was renamed before its turn came; or the disk that holds the journal is full

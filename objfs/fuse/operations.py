@@ -23,7 +23,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext
 
-from objfs.errors import NotFound, ObjfsError
+from objfs.errors import BadCredentials, NotFound, ObjfsError
 from objfs.filesystem import FileSystem
 from objfs.fuse.repeats import Repeats
 from objfs.interrupts import Calls, Changes, asking
@@ -82,7 +82,8 @@ _USUAL = {
 
 def _say(verb: str, error: ObjfsError) -> None:
     again = verb == "open" and error.errno == errno.ESTALE  # the kernel looks the name up anew
-    level = logging.DEBUG if again or error.errno in _USUAL else logging.WARNING
+    said = isinstance(error, BadCredentials)  # once, by the bucket
+    level = logging.DEBUG if again or said or error.errno in _USUAL else logging.WARNING
     log.log(level, "%s: %s [%s]", verb, error, errno.errorcode.get(error.errno, error.errno))
 
 

@@ -7,6 +7,7 @@
 - Verification: a body of another length than asked for is `Corrupt`, whatever its headers said.
 - Sizes: a body above `PART_FROM` goes up in parallel parts and is aborted when one fails.
 - Conditions: where the store has no conditional write, a HEAD just before it stands in.
+- Credentials: that they are refused is said once, until they are accepted again.
 - Accounting: requests and bytes by operation, for people and for tests.
 
 Semantics: reads are tried `READ_TRIES` times on errors that may pass; a driver's SDK has tried
@@ -26,7 +27,9 @@ from typing import TypeVar
 import trio
 
 from objfs.errors import (
+    BadCredentials,
     Corrupt,
+    Forbidden,
     NotFound,
     ObjfsError,
     PreconditionFailed,
@@ -67,6 +70,8 @@ class Bucket:
         """Requests sent so far, by operation."""
         self.bytes: Counter[str] = Counter()
         """Bytes of bodies, "in" and "out"."""
+        self.refused = ""
+        """What the store said when it refused the credentials last; "" while it takes them."""
 
     @property
     def timeout(self) -> float:
@@ -348,7 +353,26 @@ class Bucket:
 
     async def _call(self, operation: str, call: Callable[[], T], *, abandon: bool = False) -> T:
         self.requests[operation] += 1
-        return await trio.to_thread.run_sync(call, abandon_on_cancel=abandon, limiter=self._limiter)
+        try:
+            answer = await trio.to_thread.run_sync(
+                call, abandon_on_cancel=abandon, limiter=self._limiter
+            )
+        except BadCredentials as error:
+            self._refuse(error)
+            raise
+        except Forbidden as error:
+            if self.refused:  # an answer to HEAD cannot say why
+                raise BadCredentials(error.message, remedy=error.remedy) from error
+            raise
+        if self.refused:
+            log.info("the store takes the credentials again")
+            self.refused = ""
+        return answer
+
+    def _refuse(self, error: BadCredentials) -> None:
+        if not self.refused:
+            log.warning("the store refuses the credentials, and uploads wait: %s", error)
+        self.refused = str(error)
 
     def _ours(self, info: ObjectInfo) -> ObjectInfo:
         return replace(info, key=info.key[len(self._prefix) :]) if self._prefix else info

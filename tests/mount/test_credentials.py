@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.conftest import s3_store
-from tests.mount.kit import Store, mounted
+from tests.mount.conftest import put, s3_store, through
+from tests.mount.kit import Store, eventually, mounted
+from tests.proxy import Fault, Proxy, refusal
 from tests.servers import Server
 
 PROCESS = """\
@@ -81,3 +82,39 @@ def test_wrong_keys_are_eacces_until_right_ones_come(radosgw: Server, tmp_path: 
         hand_out(radosgw, source, 3600)
         assert [path.name for path in mount.path.iterdir()] == ["a"]
         assert (mount.path / "a").read_text() == "content"
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "RequestTimeTooSkewed"])
+def test_p23_refused_credentials_are_said_once(
+    radosgw: Server, link: Proxy, tmp_path: Path, code: str
+) -> None:
+    """P23: EACCES to every call, one line in the log, status names it, uploads wait and are done.
+
+    A peer shows an empty file with no error when its token expires.
+    """
+    store = through(radosgw, link)
+    put(store, "f", b"content" * 100)
+    allowed = ["the store refuses the credentials"]
+    with mounted(store, tmp_path, allowed=allowed) as mount:
+        (mount.path / "f").stat()
+        assert not (mount.path / "new").exists()
+        link.fail(Fault(answer=refusal(403, code)))
+        for _ in range(3):
+            with pytest.raises(PermissionError):
+                (mount.path / "f").read_bytes()
+            with pytest.raises(PermissionError):
+                (mount.path / "unknown").stat()
+            with pytest.raises(PermissionError):
+                list(mount.path.iterdir())
+        with pytest.raises(PermissionError):
+            (mount.path / "new").write_bytes(b"written meanwhile")
+        said = mount.objfs("status", str(mount.path)).stdout
+        assert "the credentials are refused" in said
+        assert "/new" in said
+        lines = [line for line in mount.log.read_text().splitlines() if "WARNING" in line]
+        assert len(lines) == 1, lines
+        link.mend()
+        assert (mount.path / "f").read_bytes() == b"content" * 100
+        mount.objfs("retry", str(mount.path))
+        assert eventually(lambda: store.objects().get("new") == b"written meanwhile")
+        assert "are refused" not in mount.objfs("status", str(mount.path)).stdout
