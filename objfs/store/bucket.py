@@ -354,9 +354,8 @@ class Bucket:
     async def _call(self, operation: str, call: Callable[[], T], *, abandon: bool = False) -> T:
         self.requests[operation] += 1
         try:
-            answer = await trio.to_thread.run_sync(
-                call, abandon_on_cancel=abandon, limiter=self._limiter
-            )
+            run = trio.to_thread.run_sync
+            answer = await run(call, abandon_on_cancel=abandon, limiter=self._limiter)
         except BadCredentials as error:
             self._refuse(error)
             raise
@@ -365,8 +364,8 @@ class Bucket:
                 raise BadCredentials(error.message, remedy=error.remedy) from error
             raise
         if self.refused:
-            log.info("the store takes the credentials again")
-            self.refused = ""
+            log.info("the store takes the credentials again, which it refused: %s", self.refused)
+        self.refused = ""
         return answer
 
     def _refuse(self, error: BadCredentials) -> None:

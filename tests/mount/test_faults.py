@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,7 @@ def trouble(fault: Fault | None, *errnos: str) -> Trouble:
 
 FAULTS: dict[str, Trouble] = {
     "down": trouble(None, "EHOSTUNREACH", "ETIMEDOUT"),
+    "slow": trouble(Fault(delay=0.3), "0", "ENOENT"),
     "hung": trouble(Fault(hang=True), "ETIMEDOUT"),
     "reset": trouble(Fault(reset="before"), "EHOSTUNREACH", "ETIMEDOUT"),
     "lost": trouble(Fault(reset="after"), "EHOSTUNREACH", "ETIMEDOUT"),
@@ -118,7 +119,7 @@ def inject(link: Proxy, fault: Fault | None) -> None:
     if fault is None:
         link.down()
     else:
-        link.fail(Fault(answer=fault.answer, hang=fault.hang, reset=fault.reset))
+        link.fail(replace(fault, hits=0))
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -215,3 +216,45 @@ def test_no_such_host(radosgw: Server, tmp_path: Path) -> None:
     done = mount.objfs("mount", *store.options, store.url, str(mount.path))
     assert done.returncode == 5, done.stderr
     assert "store.invalid" in done.stderr
+
+
+NO_DNS = """\
+import os, socket
+
+resolve = socket.getaddrinfo
+
+def look_up(host, *rest, **more):
+    if host == "store.test":
+        if os.path.exists(os.environ["NO_DNS"]):
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        host = "127.0.0.1"
+    return resolve(host, *rest, **more)
+
+socket.getaddrinfo = look_up
+"""
+
+
+def test_p23_names_that_stop_to_resolve(radosgw: Server, link: Proxy, tmp_path: Path) -> None:
+    """P23: DNS fails while mounted: EHOSTUNREACH; the mount goes on when it is back."""
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "sitecustomize.py").write_text(NO_DNS)
+    fails = tmp_path / "dns-fails"
+    store = through(radosgw, link)
+    endpoint = link.endpoint.replace("127.0.0.1", "store.test")
+    store.options = ("--endpoint-url", endpoint, "--region", radosgw.region, "--path-style")
+    store.env |= {"PYTHONPATH": str(tmp_path / "python"), "NO_DNS": str(fails)}
+    store.env["AWS_ENDPOINT_URL_S3"] = endpoint
+    put(store, "cold", b"cold")
+    options = ("--timeout", f"{TIMEOUT:g}s")
+    with mounted(store, tmp_path, *options, allowed=[WEATHER]) as mount:
+        (mount.path / "cold").stat()
+        fails.touch()
+        link.down()  # a connection that is open needs no name
+        link.up()
+        said, took = verdict(OPERATIONS["read cold"], mount.path)
+        assert said in {"EHOSTUNREACH", "ETIMEDOUT"}
+        assert took < TIMEOUT + MARGIN
+        assert "store.test" in mount.log.read_text()
+        fails.unlink()
+        assert eventually(lambda: verdict(OPERATIONS["read cold"], mount.path)[0] == "0", 10)
+        assert (mount.path / "cold").read_bytes() == b"cold"

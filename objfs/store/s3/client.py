@@ -29,6 +29,7 @@ from objfs.errors import UsageError
 from objfs.store.s3.copying import AT_ONCE
 from objfs.store.s3.errors import mapped
 from objfs.store.s3.patience import Patience
+from objfs.store.s3.tokens import give_back, make_parsable
 
 DEFAULT_REGION: Final = "us-east-1"
 """Of a session without one: what AWS's own tools sign for, and what other products ignore."""
@@ -66,6 +67,8 @@ def connect(config: StoreConfig) -> Any:
             raise UsageError(f"connect {config.url}: {error}") from error
     Patience(config.timeout, ATTEMPTS).watch(client.meta.events)
     client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5)
+    client.meta.events.register("before-parse.s3.ListObjectsV2", make_parsable)
+    client.meta.events.register("before-parameter-build.s3.ListObjectsV2", give_back)
     return client
 
 
