@@ -66,5 +66,12 @@ def unseal(file: OpenFile, draft: Draft) -> None:
         draft.discard()
 
 
+def give_up_owed(file: OpenFile) -> None:
+    """The older draft owes nothing any more."""
+    owed, file.owed = file.owed, None
+    if owed and not owed.sealed:
+        owed.discard()
+
+
 def _drafts(file: OpenFile) -> list[Draft]:
     return [draft for draft in (file.draft, file.owed) if draft]

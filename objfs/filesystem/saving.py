@@ -270,12 +270,6 @@ class Saving:
         if not self._rows.get(file, True):
             del self._rows[file]
 
-    @staticmethod
-    def _give_up_owed(file: OpenFile) -> None:
-        owed, file.owed = file.owed, None
-        if owed and not owed.sealed:
-            owed.discard()
-
     async def _in_background(self, file: OpenFile, number: int) -> None:
         async with self._slots:
             entry = self.journal.get(number)
@@ -347,7 +341,7 @@ class Saving:
             await trio.to_thread.run_sync(self.ledger.write, newer, done)
         self._drop(file, done)
         if file.owed and file.owed.number <= draft.number:  # it never got into the journal
-            self._give_up_owed(file)
+            doubts.give_up_owed(file)
         if not file.handles and not file.unsaved:
             self._mount.put_away(file)
         self._retry_others()
