@@ -31,7 +31,8 @@ class S3Account:
 
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
-        self._client = connect(config)
+        self._connected = connect(config)
+        self._client = self._connected.client
         self._capabilities = UNKNOWN
         self._client.meta.events.register("after-call.s3.ListBuckets", self._recognise)
 
@@ -84,7 +85,7 @@ class S3Account:
     def open_bucket(self, name: str) -> Driver:
         """On the same client, and so on the same connections."""
         config = replace(self._config, bucket=name, prefix="")
-        return S3Store(config, client=self._client)
+        return S3Store(config, connected=self._connected)
 
     def copy(
         self,
@@ -96,7 +97,7 @@ class S3Account:
         headers: Headers | None,
     ) -> ObjectInfo:
         """As inside one bucket: CopySource names the other."""
-        store = S3Store(replace(self._config, bucket=target[0], prefix=""), client=self._client)
+        store = S3Store(replace(self._config, bucket=target[0], prefix=""), connected=self._connected)
         return store.copy(
             *(source[1], target[1]),
             size=size,

@@ -13,7 +13,7 @@
 
 import base64
 import hashlib
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,11 +21,11 @@ import boto3
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.utils import parse_timestamp
 
 from objfs import __version__
 from objfs.config import StoreConfig
 from objfs.errors import UsageError
+from objfs.store.s3.answers import when
 from objfs.store.s3.copying import AT_ONCE
 from objfs.store.s3.errors import mapped
 from objfs.store.s3.patience import Patience
@@ -41,7 +41,19 @@ ATTEMPTS: Final = 4
 """Of each request, with botocore's jittered pauses of at most 20 s (its "standard" mode)."""
 
 
-def connect(config: StoreConfig) -> Any:
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A client, and what it took from the configuration that it does not tell."""
+
+    client: Any
+    credentials: Any
+    """botocore's, which refresh themselves; None to send requests unsigned."""
+    verify: str | None
+    """File of the authorities to trust for TLS; None for the usual ones."""
+    patience: Patience
+
+
+def connect(config: StoreConfig) -> Connected:
     """The client; no request is made.
 
     Raises `UsageError` for a wrong endpoint, region or certificate file, `BadCredentials` for a
@@ -65,20 +77,14 @@ def connect(config: StoreConfig) -> Any:
             )
         except ValueError as error:  # botocore's word for a URL that is none
             raise UsageError(f"connect {config.url}: {error}") from error
-    Patience(config.timeout, ATTEMPTS).watch(client.meta.events)
+        credentials = session.get_credentials() if config.sign_requests else None
+        verify = config.ca_bundle or core.get_config_variable("ca_bundle")
+    patience = Patience(config.timeout, ATTEMPTS)
+    patience.watch(client.meta.events)
     client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5)
     client.meta.events.register("before-parse.s3.ListObjectsV2", make_parsable)
     client.meta.events.register("before-parameter-build.s3.ListObjectsV2", give_back)
-    return client
-
-
-def when(text: Any) -> datetime:
-    """A timestamp of an answer. ISO 8601, as in listings, goes the short way."""
-    try:
-        parsed = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        parsed = None
-    return parsed if parsed is not None and parsed.tzinfo else parse_timestamp(text)
+    return Connected(client, credentials, verify, patience)
 
 
 def _settings(config: StoreConfig) -> Config:

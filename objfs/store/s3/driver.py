@@ -1,4 +1,4 @@
-"""The S3 driver: `Driver` on one boto3 client.
+"""The S3 driver: `Driver` on one boto3 client, its hot calls by `lean`.
 
 Two things are learned from answers, and only ever once: which product this is (`products`), and
 that radosgw matches the If-Match of a PUT with the bare etag while RFC 9110 wants quotes.
@@ -29,8 +29,9 @@ from objfs.errors import (
 )
 from objfs.store.base import Body, Capabilities, Sink, etag_of
 from objfs.store.s3 import copying, wire
-from objfs.store.s3.client import connect
+from objfs.store.s3.client import Connected, connect
 from objfs.store.s3.errors import answered, mapped
+from objfs.store.s3.lean import Lean
 from objfs.store.s3.products import UNKNOWN, recognise
 from objfs.types import ANYTHING, ETag, Expect, Headers, ObjectInfo, Page, Part
 
@@ -42,17 +43,23 @@ class S3Store:
     """
 
     def __init__(
-        self, config: StoreConfig, *, max_put: int = UNKNOWN.max_put, client: Any = None
+        self,
+        config: StoreConfig,
+        *,
+        max_put: int = UNKNOWN.max_put,
+        connected: Connected | None = None,
     ) -> None:
         assert config.bucket, "without one S3Account is meant"
         self._bucket = config.bucket
         self._prefix = config.prefix
-        self._client = client or connect(config)
+        connected = connected or connect(config)
+        self._client = connected.client
         self._lock = threading.Lock()
         self._capabilities = replace(UNKNOWN, max_put=max_put)
         self._recognised = False
         self._bare_if_match = False
         self._client.meta.events.register("after-call.s3", self._recognise)
+        self._lean = Lean(connected, config.bucket, config.connections, self._learn_product)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -79,7 +86,7 @@ class S3Store:
         limit: int = 1000,
     ) -> Page:
         """See `Driver.list_page`; a page may be empty and still have a token."""
-        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, "MaxKeys": limit}
+        request: dict[str, Any] = {"Prefix": prefix, "MaxKeys": limit}
         if delimiter:
             request["Delimiter"] = delimiter
         if token:
@@ -87,14 +94,14 @@ class S3Store:
         elif after:
             request["StartAfter"] = wire.start_after(prefix, delimiter, after)
         with mapped("LIST", prefix or "/"):
-            answer = self._client.list_objects_v2(**request)
+            answer = self._lean.call("list_objects_v2", **request)
         return wire.page(answer, after)
 
     def head(self, key: str) -> ObjectInfo:
         """See `Driver.head`."""
         wire.checked_key("HEAD", key)
         with mapped("HEAD", key):
-            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+            answer = self._lean.call("head_object", Key=key)
         return wire.object_info(key, answer, answer["ContentLength"])
 
     def get(
@@ -106,10 +113,9 @@ class S3Store:
         if expect.etag:
             request["IfMatch"] = _quoted(expect.etag)
         with mapped("GET", key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, **request)
+            answer = self._lean.call("get_object", Key=key, **request)
             body = answer["Body"]
-            # an early end leaves the rest of the body on the connection, which close() drops;
-            # after the last byte urllib3 has already put it back into the pool
+            # an early end leaves the rest of the body on the connection, which close() drops
             try:
                 size = wire.range_size(key, answer, start, stop)
                 info = wire.object_info(key, answer, size)
@@ -117,7 +123,7 @@ class S3Store:
                     self._learn(etag_is_md5=False)
                 if expect.etag and info.etag != expect.etag:  # a server that ignores If-Match
                     raise PreconditionFailed(f"GET {key}: the store holds another version")
-                wire.feed(body.read, sink)
+                wire.feed(body, sink)
             finally:
                 body.close()
         return info
@@ -170,9 +176,7 @@ class S3Store:
         self, key: str, body: Body, request: dict[str, Any], condition: dict[str, str]
     ) -> ETag:
         with mapped("PUT", key), wire.opened(body) as stream:
-            answer = self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=stream, **request, **condition
-            )
+            answer = self._lean.call("put_object", Key=key, Body=stream, **request, **condition)
         return etag_of(answer.get("ETag", "")) or self.head(key).etag
 
     def copy(
@@ -218,7 +222,7 @@ class S3Store:
         wire.checked_key("DELETE", key)
         try:
             with mapped("DELETE", key):
-                self._client.delete_object(Bucket=self._bucket, Key=key)
+                self._lean.call("delete_object", Key=key)
         except NoSuchBucket:
             raise
         except NotFound:
@@ -343,15 +347,19 @@ class S3Store:
 
     def close(self) -> None:
         """Close the pooled connections."""
+        self._lean.close()
         self._client.close()
 
     # --- learning ------------------------------------------------------------------------------
 
     def _recognise(self, http_response: Any, **_: Any) -> None:
         """Called by botocore behind each answer, an error's too."""
+        self._learn_product(http_response.headers)
+
+    def _learn_product(self, headers: Mapping[str, str]) -> None:
         if self._recognised:
             return
-        known = recognise(http_response.headers)
+        known = recognise(headers)
         if known is not None:
             if self._bucket.endswith("--x-s3"):  # AWS directory buckets
                 known = replace(known, ordered=False, etag_is_md5=False)

@@ -227,9 +227,8 @@ def answered(operation: str, key: str, response: Mapping[str, Any]) -> errors.Ob
     """The error for an error answer, as botocore parsed it."""
     details = response.get("Error", {})
     meta = response.get("ResponseMetadata", {})
-    code = str(details.get("Code") or "")
-    status = int(meta.get("HTTPStatusCode") or 0)
-    meaning = CODES.get(code) or STATUSES.get(status, OTHER)
+    code, status = _code_and_status(response)
+    meaning = meaning_of(response)
     facts = [] if code.isdigit() or not code else [code]
     facts.append(f"HTTP {status}")
     request = str(meta.get("RequestId") or "")
@@ -242,6 +241,18 @@ def answered(operation: str, key: str, response: Mapping[str, Any]) -> errors.Ob
         text += f": {sentence.rstrip('.')}"
     silent = status == 400 and code in ("", "400")  # noqa: PLR2004  # a HEAD
     return meaning.error(text, remedy=UNEXPLAINED if silent else meaning.remedy)
+
+
+def meaning_of(response: Mapping[str, Any]) -> Meaning:
+    """What an error answer means, as botocore parsed it."""
+    code, status = _code_and_status(response)
+    return CODES.get(code) or STATUSES.get(status, OTHER)
+
+
+def _code_and_status(response: Mapping[str, Any]) -> tuple[str, int]:
+    code = response.get("Error", {}).get("Code")
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return str(code or ""), int(status or 0)
 
 
 def failed(operation: str, key: str, error: Exception) -> errors.ObjfsError:

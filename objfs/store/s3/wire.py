@@ -10,6 +10,7 @@ from typing import IO, Any, Final
 
 from objfs.errors import Corrupt, InvalidArgument, InvalidName, NameTooLong, StoreError
 from objfs.store.base import Body, FileRange, etag_of
+from objfs.store.s3 import connection
 from objfs.types import ETag, Headers, ObjectInfo, Page, Part
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -184,8 +185,11 @@ def stored_headers(headers: Headers) -> dict[str, Any]:
     return {"ContentType": headers.content_type, "Metadata": dict(headers.metadata)}
 
 
-def feed(read: Callable[[int], bytes], sink: Callable[[memoryview], None]) -> None:
-    """Give a body to the sink as it comes."""
+def feed(body: Any, sink: Callable[[memoryview], None]) -> None:
+    """Give a body, ours or boto3's, to the sink as it comes."""
+    if isinstance(body, connection.Body):
+        body.feed(sink)
+        return
     # urllib3's readinto() reads into new bytes and copies them: read() is one copy less
-    while chunk := read(_CHUNK):
+    while chunk := body.read(_CHUNK):
         sink(memoryview(chunk))

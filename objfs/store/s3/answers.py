@@ -1,0 +1,112 @@
+"""HTTP answers of the hot calls as the dictionaries that botocore's parser gives. Pure.
+
+Errors go through botocore's own parser: they are rare, and their many forms are its business.
+"""
+
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+from botocore import exceptions as boto
+from botocore.awsrequest import HeadersDict
+from botocore.compat import unquote_str
+from botocore.parsers import create_parser
+from botocore.utils import parse_timestamp
+
+from objfs.store.s3.connection import Head
+
+_META: Final = "x-amz-meta-"
+_TEXTS: Final = {
+    "etag": "ETag",
+    "content-type": "ContentType",
+    "content-range": "ContentRange",
+    "x-amz-storage-class": "StorageClass",
+    "x-amz-server-side-encryption": "ServerSideEncryption",
+    "x-amz-server-side-encryption-customer-algorithm": "SSECustomerAlgorithm",
+}
+_ESCAPED: Final = frozenset({"Key", "Prefix"})
+
+
+def when(text: Any) -> datetime:
+    """A timestamp of an answer: ISO 8601 as in listings, or HTTP's own; else botocore's guess."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        try:
+            parsed = parsedate_to_datetime(text)
+        except (TypeError, ValueError):
+            return parse_timestamp(text)
+    return parsed if parsed.tzinfo else parse_timestamp(text)
+
+
+def success(head: Head) -> dict[str, Any]:
+    """What the headers say."""
+    answer: dict[str, Any] = {"ResponseMetadata": _metadata(head)}
+    meta: dict[str, str] = {}
+    for name, value in head.headers.items():
+        if name in _TEXTS:
+            answer[_TEXTS[name]] = value
+        elif name.startswith(_META):
+            meta[name.removeprefix(_META)] = value
+    answer["Metadata"] = meta
+    if "last-modified" in head.headers:
+        answer["LastModified"] = when(head.headers["last-modified"])
+    length = head.headers.get("content-length", "")
+    if length.isdecimal():
+        answer["ContentLength"] = int(length)
+    return answer
+
+
+def error(head: Head, body: bytes) -> dict[str, Any]:
+    """What a `ClientError` holds."""
+    raw = {"status_code": head.status, "headers": HeadersDict(head.headers), "body": body}
+    parser: Any = create_parser("rest-xml")
+    parsed: dict[str, Any] = parser.parse(raw, None)
+    parsed.setdefault("ResponseMetadata", {})["RetryAttempts"] = 0
+    return parsed
+
+
+def listing(body: bytes) -> dict[str, Any]:
+    """The body of a ListObjectsV2. Raises `ResponseStreamingError` when it is none."""
+    try:
+        root = ET.fromstring(body)  # noqa: S314  # expat 2.4.1 and later limits entities
+    except ET.ParseError as reason:
+        raise boto.ResponseStreamingError(error=reason) from reason
+    if _name(root) == "Error":  # S3 may fail after it has said 200
+        raise boto.ResponseStreamingError(error="an error in an answer that began well")
+    answer: dict[str, Any] = {}
+    contents: list[dict[str, Any]] = []
+    prefixes: list[dict[str, Any]] = []
+    for child in root:
+        name = _name(child)
+        if name == "Contents":
+            contents.append({_name(field): field.text or "" for field in child})
+        elif name == "CommonPrefixes":
+            prefixes.append({_name(field): field.text or "" for field in child})
+        else:
+            answer[name] = child.text or ""
+    escaped = answer.get("EncodingType") == "url"
+    for item in (*contents, *prefixes):
+        for name in _ESCAPED & item.keys() if escaped else ():
+            item[name] = unquote_str(item[name])
+    for item in contents:
+        item["Size"] = int(item["Size"])
+        item["LastModified"] = when(item["LastModified"])
+    if "IsTruncated" in answer:
+        answer["IsTruncated"] = answer["IsTruncated"] == "true"
+    return answer | {"Contents": contents, "CommonPrefixes": prefixes}
+
+
+def _name(element: ET.Element) -> str:
+    """Without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def _metadata(head: Head) -> dict[str, Any]:
+    return {
+        "HTTPStatusCode": head.status,
+        "HTTPHeaders": head.headers,
+        "RequestId": head.headers.get("x-amz-request-id", ""),
+        "RetryAttempts": 0,
+    }
