@@ -1,6 +1,7 @@
 """A scripted HTTP server on loopback: gives its answers in order, whatever is asked."""
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,13 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    peer: int
+    """The client's port: the same one is the same connection."""
+
+    @property
+    def by_boto3(self) -> bool:
+        """Whether botocore sent it; nobody else numbers its invocations."""
+        return "amz-sdk-invocation-id" in self.headers
 
 
 @dataclass
@@ -56,7 +64,9 @@ class Handler(BaseHTTPRequestHandler):
         """Gives the next answer."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.script.requests.append(Request(self.command, self.path, headers, body))
+        self.script.requests.append(
+            Request(self.command, self.path, headers, body, self.client_address[1])
+        )
         answer = self.script.answers.pop(0)
         if answer.hang_up:
             self.close_connection = True
@@ -76,14 +86,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def scripted() -> Iterator[Script]:
-    """A server that plays what is appended to `answers`."""
+def scripted(tls: ssl.SSLContext | None = None) -> Iterator[Script]:
+    """A server that plays what is appended to `answers`, over TLS if a context is given."""
     play = Script()
     handler = type("Scripted", (Handler,), {"script": play})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        play.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        play.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
         try:
             yield play
         finally:

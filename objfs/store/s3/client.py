@@ -63,7 +63,6 @@ def connect(config: StoreConfig) -> Connected:
         raise UsageError(f"the certificate file {config.ca_bundle} does not exist")
     with mapped("connect", config.url):
         core = botocore.session.Session()
-        # botocore parses dates with dateutil, which costs more than all else in a page's parsing
         core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=when)
         session = boto3.Session(botocore_session=core, profile_name=config.profile or None)
         region = config.region or session.region_name or DEFAULT_REGION

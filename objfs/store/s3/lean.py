@@ -150,7 +150,7 @@ class Lean:
         begun = time.monotonic()
         headers: Mapping[str, str] = {}
         throttled = False
-        error: boto.ClientError | boto.HTTPClientError
+        error: boto.ClientError | boto.HTTPClientError | boto.ConnectionError
         try:
             return self._once(way, operation, ready)
         except boto.ClientError as refused:
@@ -162,7 +162,7 @@ class Lean:
                 raise
             throttled = meaning.error is Throttled
             error, headers = refused, refused.response["ResponseMetadata"]["HTTPHeaders"]
-        except boto.HTTPClientError as broken:
+        except (boto.HTTPClientError, boto.ConnectionError) as broken:
             error = broken
         pause = self._connected.patience.pause(begun, headers, throttled=throttled)
         if pause is None:
@@ -177,7 +177,7 @@ class Lean:
                 raise
 
     def _once(self, way: _Way, operation: str, ready: _Request) -> dict[str, Any]:
-        """Raises `ClientError` for an error answer, `HTTPClientError` when none came."""
+        """Raises `ClientError` for an error answer, botocore's other classes when none came."""
         head, body = self._exchange(way, ready)
         kept = False
         try:
@@ -254,9 +254,9 @@ class Lean:
         url = urlsplit(request.url)
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
         scope = _scope(headers)
+        proxies = self._client.meta.config.proxies or get_environ_proxies(request.url)
         if (
-            get_environ_proxies(request.url)
-            or self._client.meta.config.proxies
+            url.scheme in proxies
             or "x-amz-s3session-token" in headers  # directory buckets of AWS
             or (self._connected.credentials is not None and scope is None)
             or not url.path.endswith("/k")
