@@ -62,7 +62,6 @@ class Connection:
 
         What a request itself may raise is `ReadTimeoutError` and `ConnectionClosedError`.
         """
-        self.used = False
         self.idle_since = 0.0
         self._url = origin.url
         self._buffer = bytearray(_HEAD)
@@ -303,7 +302,6 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         """Keep it for another request."""
-        connection.used = True
         connection.idle_since = time.monotonic()
         with self._lock:
             if len(self._idle) < self._size:

@@ -31,7 +31,7 @@ from botocore.httpsession import create_urllib3_context, get_cert_path
 from botocore.utils import get_environ_proxies
 from urllib3 import HTTPResponse
 
-from objfs.errors import Throttled
+from objfs.errors import Throttled, Unavailable
 from objfs.store.s3 import answers
 from objfs.store.s3.client import Connected
 from objfs.store.s3.connection import Body, Head, Origin, Pool
@@ -158,7 +158,7 @@ class Lean:
                 self._forget(way)
                 return self._by_boto3(operation, request)
             meaning = meaning_of(refused.response)
-            if not meaning.error.retry:
+            if not issubclass(meaning.error, Unavailable):
                 raise
             throttled = meaning.error is Throttled
             error, headers = refused, refused.response["ResponseMetadata"]["HTTPHeaders"]
@@ -210,7 +210,7 @@ class Lean:
         text = f"{ready.verb} {target} HTTP/1.1\r\n{lines}user-agent: {way.agent}\r\n{length}\r\n"
         connection = way.pool.take()
         try:
-            connection.send(text.encode("ascii"), ready.body)
+            connection.send(text.encode("latin-1"), ready.body)
             head = connection.head()
             return head, Body(connection, ready.verb, head, way.pool.give)
         except BaseException:
