@@ -205,6 +205,39 @@ def test_a_redirect_is_followed_by_boto3_and_learned(script: Script, make: Make)
     assert "/eu-central-1/s3/" in script.requests[3].headers["authorization"]
 
 
+@pytest.mark.parametrize(
+    ("body", "by_boto3"),
+    [
+        (b"<html>sign in</html>", [False]),
+        (b"sign in", [False, True]),
+        (b"<R><Name>b</Name><Contents><Key>a</Key></Contents></R>", [False]),
+        (b"<R><Name>b</Name><Contents><Key>a</Key><Size>x</Size></Contents></R>", [False]),
+        (b"<Error><Code>InternalError</Code></Error>", [False, True]),
+    ],
+    ids=["page", "text", "lacks a size", "odd size", "error"],
+)
+def test_a_listing_that_is_none(
+    script: Script,
+    make: Make,
+    body: bytes,
+    by_boto3: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Whatever answers 200: an error of ours, boto3's word where the answer cannot be read."""
+    monkeypatch.setattr(client, "ATTEMPTS", 2)
+    script.answers += [Answer(body=body)] * 2
+    with pytest.raises((errors.StoreError, errors.Unavailable)):
+        make(script.endpoint).list_page("")
+    assert [request.by_boto3 for request in script.requests] == by_boto3
+
+
+def test_a_head_without_a_time(script: Script, make: Make):
+    """What is no S3 server is said to be none."""
+    script.answers += [Answer(200, {"X": "y"})]
+    with pytest.raises(errors.StoreError, match="no S3 server"):
+        make(script.endpoint).head("k")
+
+
 def test_files_and_odd_headers_are_boto3s(script: Script, make: Make, tmp_path: Path):
     """A large body is streamed by boto3; a header that is none is refused by it."""
     store = make(script.endpoint)

@@ -102,7 +102,7 @@ class S3Store:
         wire.checked_key("HEAD", key)
         with mapped("HEAD", key):
             answer = self._lean.call("head_object", Key=key)
-        return wire.object_info(key, answer, answer["ContentLength"])
+        return wire.object_info(key, answer, answer.get("ContentLength"))
 
     def get(
         self, key: str, sink: Sink, *, start: int, stop: int, expect: Expect = ANYTHING

@@ -5,12 +5,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import IO, Any, Final
 
 from objfs.errors import Corrupt, InvalidArgument, InvalidName, NameTooLong, StoreError
 from objfs.store.base import Body, FileRange, etag_of
 from objfs.store.s3 import connection
+from objfs.store.s3.answers import NO_STORE
 from objfs.types import ETag, Headers, ObjectInfo, Page, Part
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,16 +42,20 @@ def checked_key(operation: str, key: str, limit: int = 0) -> str:
 
 def nanoseconds(moment: datetime) -> int:
     """Since the epoch; exact, where `timestamp()` would round through a float."""
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
 
 
-def object_info(key: str, answer: Mapping[str, Any], size: int) -> ObjectInfo:
-    """From the answer to a HEAD or GET."""
+def object_info(key: str, answer: Mapping[str, Any], size: int | None) -> ObjectInfo:
+    """From the answer to a HEAD or GET. Raises `StoreError` when it lacks size or time."""
+    modified = answer.get("LastModified")
+    if size is None or modified is None:
+        raise StoreError(f"{key}: what answered is no S3 server", remedy=NO_STORE)
     return ObjectInfo(
         key=key,
         size=size,
         etag=etag_of(answer.get("ETag", "")),
-        mtime_ns=nanoseconds(answer["LastModified"]),
+        mtime_ns=nanoseconds(modified),
         content_type=answer.get("ContentType", ""),
         metadata=dict(answer.get("Metadata", {})),
         storage_class=answer.get("StorageClass", ""),
@@ -73,10 +78,7 @@ def page(answer: Mapping[str, Any], after: str) -> Page:
     status 200, must not look like an empty bucket.
     """
     if not {"Name", "IsTruncated"} & answer.keys():
-        raise StoreError(
-            "LIST: what answered is no S3 server",
-            remedy="Check the endpoint URL, and whether the network wants a sign-in first.",
-        )
+        raise StoreError("LIST: what answered is no S3 server", remedy=NO_STORE)
     objects = tuple(
         ObjectInfo(
             key=item["Key"],
