@@ -188,17 +188,22 @@ def test_the_pool_is_bounded():
     """What does not fit is closed; what was closed meanwhile is not given out."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         host, port = server.getsockname()
-        pool = Pool(Origin("", host, port, None, 1.0, 0.5), size=2)
-        given = [pool.take() for _ in range(3)]
+        origin = Origin("", host, port, None, 1.0, 0.5)
+        elsewhere = Origin("", host, port, None, 1.0, 0.5)
+        pool = Pool(size=2)
+        given = [pool.take(origin) for _ in range(3)]
         peers = [server.accept()[0] for _ in given]
         for connection in given:
             pool.give(connection)
-        assert peers[2].recv(1) == b""
-        peers[1].close()
-        time.sleep(0.05)
-        assert pool.take() is given[0]
-        pool.give(given[0])
-        pool.close()
         assert peers[0].recv(1) == b""
+        peers[2].close()
+        time.sleep(0.05)
+        assert pool.take(origin) is given[1]
+        pool.give(given[1])
+        other = pool.take(elsewhere)
+        assert other is not given[1]
+        other.close()
+        pool.close()
+        assert peers[1].recv(1) == b""
         for peer in peers:
             peer.close()

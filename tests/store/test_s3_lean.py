@@ -376,6 +376,13 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+def test_certificates_that_are_missing(make: Make, monkeypatch: pytest.MonkeyPatch):
+    """A wrong AWS_CA_BUNDLE leaves the last word to boto3, and is no traceback."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nonexistent")
+    with pytest.raises(errors.Unreachable, match="HEAD k: "):
+        make("https://127.0.0.1:1").head("k")
+
+
 def test_no_descriptor_is_kept(script: Script, make: Make):
     """A driver that is closed leaves no socket open."""
     store = make(script.endpoint)

@@ -97,7 +97,9 @@ class S3Account:
         headers: Headers | None,
     ) -> ObjectInfo:
         """As inside one bucket: CopySource names the other."""
-        store = S3Store(replace(self._config, bucket=target[0], prefix=""), connected=self._connected)
+        store = S3Store(
+            replace(self._config, bucket=target[0], prefix=""), connected=self._connected
+        )
         return store.copy(
             *(source[1], target[1]),
             size=size,
@@ -112,7 +114,7 @@ class S3Account:
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._client.close()
+        self._connected.close()
 
     def _exists(self, name: str) -> bool:
         try:

@@ -13,6 +13,8 @@
 
 import base64
 import hashlib
+import io
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +22,16 @@ from typing import Any, Final
 import boto3
 import botocore.session
 from botocore import UNSIGNED
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
+from urllib3 import HTTPResponse
 
 from objfs import __version__
 from objfs.config import StoreConfig
 from objfs.errors import UsageError
 from objfs.store.s3.answers import when
+from objfs.store.s3.connection import Pool
 from objfs.store.s3.copying import AT_ONCE
 from objfs.store.s3.errors import mapped
 from objfs.store.s3.patience import Patience
@@ -51,6 +57,43 @@ class Connected:
     verify: str | None
     """File of the authorities to trust for TLS; None for the usual ones."""
     patience: Patience
+    pool: Pool
+    """For the requests that botocore does not send."""
+    rehearsal: "Rehearsal"
+
+    def close(self) -> None:
+        """Close the pooled connections, botocore's and ours."""
+        self.pool.close()
+        self.client.close()
+
+
+class Rehearsal:
+    """How a client would send a request, without sending it."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._caught = threading.local()
+        client.meta.events.register_first("before-send.s3.PutObject", self._not_sent)
+
+    def put(self, bucket: str) -> Any:
+        """The prepared PutObject of some bytes under the key "k".
+
+        Raises what the client raises without credentials.
+        """
+        caught: list[Any] = []
+        self._caught.requests = caught
+        try:
+            self._client.put_object(Bucket=bucket, Key="k", Body=b"x", ContentMD5="x")
+        finally:
+            self._caught.requests = None
+        return caught[0]
+
+    def _not_sent(self, request: Any, **_: Any) -> AWSResponse | None:
+        caught = getattr(self._caught, "requests", None)
+        if caught is None:
+            return None
+        caught.append(request)
+        return AWSResponse(request.url, 200, HTTPHeaders(), HTTPResponse(io.BytesIO()))
 
 
 def connect(config: StoreConfig) -> Connected:
@@ -83,7 +126,8 @@ def connect(config: StoreConfig) -> Connected:
     client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5)
     client.meta.events.register("before-parse.s3.ListObjectsV2", make_parsable)
     client.meta.events.register("before-parameter-build.s3.ListObjectsV2", give_back)
-    return Connected(client, credentials, verify, patience)
+    pool = Pool(config.connections)
+    return Connected(client, credentials, verify, patience, pool, Rehearsal(client))
 
 
 def _settings(config: StoreConfig) -> Config:

@@ -62,6 +62,7 @@ class Connection:
 
         What a request itself may raise is `ReadTimeoutError` and `ConnectionClosedError`.
         """
+        self.origin = origin
         self.idle_since = 0.0
         self._url = origin.url
         self._buffer = bytearray(_HEAD)
@@ -281,33 +282,36 @@ class Body:
 
 
 class Pool:
-    """The connections to one origin that nobody uses now; at most `size` of them."""
+    """The connections that nobody uses now, to any origin; at most `size` of them."""
 
-    def __init__(self, origin: Origin, size: int) -> None:
-        self._origin = origin
+    def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
 
-    def take(self) -> Connection:
+    def take(self, origin: Origin) -> Connection:
         """The one that was used last and is still good, or a new one; see `Connection`."""
-        while True:
-            with self._lock:
-                found = self._idle.pop() if self._idle else None
-            if found is None:
-                return Connection(self._origin)
+        while found := self._last(origin):
             if not found.stale():
                 return found
             found.close()
+        return Connection(origin)
 
     def give(self, connection: Connection) -> None:
-        """Keep it for another request."""
+        """Keep it for another request, rather than the one that was idle longest."""
         connection.idle_since = time.monotonic()
         with self._lock:
-            if len(self._idle) < self._size:
-                self._idle.append(connection)
-                return
-        connection.close()
+            self._idle.append(connection)
+            surplus = self._idle.pop(0) if len(self._idle) > self._size else None
+        if surplus is not None:
+            surplus.close()
+
+    def _last(self, origin: Origin) -> Connection | None:
+        with self._lock:
+            for at in range(len(self._idle) - 1, -1, -1):
+                if self._idle[at].origin is origin:
+                    return self._idle.pop(at)
+        return None
 
     def close(self) -> None:
         """Close those that are idle; what is under way closes its own."""

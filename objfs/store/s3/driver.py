@@ -52,14 +52,15 @@ class S3Store:
         assert config.bucket, "without one S3Account is meant"
         self._bucket = config.bucket
         self._prefix = config.prefix
-        connected = connected or connect(config)
-        self._client = connected.client
+        self._shared = connected is not None
+        self._connected = connected or connect(config)
+        self._client = self._connected.client
         self._lock = threading.Lock()
         self._capabilities = replace(UNKNOWN, max_put=max_put)
         self._recognised = False
         self._bare_if_match = False
         self._client.meta.events.register("after-call.s3", self._recognise)
-        self._lean = Lean(connected, config.bucket, config.connections, self._learn_product)
+        self._lean = Lean(self._connected, config.bucket, self._learn_product)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -111,7 +112,7 @@ class S3Store:
         wire.checked_key("GET", key)
         request: dict[str, Any] = {"Range": f"bytes={start}-{stop - 1}"}
         if expect.etag:
-            request["IfMatch"] = _quoted(expect.etag)
+            request["IfMatch"] = wire.quoted(expect.etag)
         with mapped("GET", key):
             answer = self._lean.call("get_object", Key=key, **request)
             body = answer["Body"]
@@ -151,7 +152,7 @@ class S3Store:
         """The etag of what was stored; asks a second time when the server may want a bare etag."""
         bare = self._bare_if_match
         try:
-            return self._put_once(key, body, request, _condition(expect, bare=bare))
+            return self._put_once(key, body, request, wire.condition(expect, bare=bare))
         except Unsupported:
             if expect != ANYTHING:
                 self._learn(**{"put_if_absent" if expect.absent else "put_if_match": False})
@@ -168,7 +169,7 @@ class S3Store:
                 return found
             if bare or not expect.etag or found != expect.etag:
                 raise
-        etag = self._put_once(key, body, request, _condition(expect, bare=True))
+        etag = self._put_once(key, body, request, wire.condition(expect, bare=True))
         self._bare_if_match = True
         return etag
 
@@ -287,12 +288,12 @@ class S3Store:
         )
         size = sum(part.size for part in parts)
         ours = wire.parts_etag(parts)
-        listed = [{"PartNumber": part.number, "ETag": _quoted(part.etag)} for part in parts]
+        listed = [{"PartNumber": part.number, "ETag": wire.quoted(part.etag)} for part in parts]
         request = {"UploadId": upload, "MultipartUpload": {"Parts": listed}}
         try:
             with mapped("FINISH", key):
                 answer = self._client.complete_multipart_upload(
-                    Bucket=self._bucket, Key=key, **request, **_condition(expect)
+                    Bucket=self._bucket, Key=key, **request, **wire.condition(expect)
                 )
         except (PreconditionFailed, NoSuchUpload, Unavailable) as error:
             gone = self._upload_gone(key, upload, error)
@@ -346,9 +347,9 @@ class S3Store:
         """S3 keeps no totals that a user may ask for."""
 
     def close(self) -> None:
-        """Close the pooled connections."""
-        self._lean.close()
-        self._client.close()
+        """Close the pooled connections, unless they are an account's."""
+        if not self._shared:
+            self._connected.close()
 
     # --- learning ------------------------------------------------------------------------------
 
@@ -381,18 +382,6 @@ class S3Store:
             return self.head(key).etag
         except NotFound:
             return ETag("")
-
-
-def _quoted(etag: ETag) -> str:
-    return f'"{etag}"'
-
-
-def _condition(expect: Expect, *, bare: bool = False) -> dict[str, str]:
-    if expect.absent:
-        return {"IfNoneMatch": "*"}
-    if expect.etag:
-        return {"IfMatch": expect.etag if bare else _quoted(expect.etag)}
-    return {}
 
 
 def _was_repeated(error: ObjfsError) -> bool:

@@ -13,7 +13,6 @@ What lost, besides the transports in `connection`: to classify errors here (two 
 agree with botocore's), and to repeat here (its retry quota would not know of ours).
 """
 
-import io
 import logging
 import os
 import threading
@@ -25,16 +24,13 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from botocore import exceptions as boto
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 from botocore.httpsession import create_urllib3_context, get_cert_path
 from botocore.utils import get_environ_proxies
-from urllib3 import HTTPResponse
 
 from objfs.errors import Throttled, Unavailable
 from objfs.store.s3 import answers
 from objfs.store.s3.client import Connected
-from objfs.store.s3.connection import Body, Head, Origin, Pool
+from objfs.store.s3.connection import Body, Head, Origin
 from objfs.store.s3.errors import WRONG_REGION, meaning_of
 from objfs.store.s3.signing import EMPTY, UNSIGNED, Signer
 
@@ -78,8 +74,7 @@ _LARGEST: Final = 16 * 2**20
 class _Way:
     """How boto3 sends requests for this bucket."""
 
-    origin: str
-    """Scheme and host, for messages."""
+    origin: Origin
     host: str
     base: str
     """What stands before "/KEY" in a path."""
@@ -87,7 +82,6 @@ class _Way:
     """Bodies are hashed, rather than left to TLS and Content-MD5."""
     agent: str
     signer: Signer
-    pool: Pool
 
 
 @dataclass(slots=True)
@@ -108,20 +102,16 @@ class Lean:
         self,
         connected: Connected,
         bucket: str,
-        connections: int,
         observe: Callable[[Mapping[str, str]], None],
     ) -> None:
-        """At most `connections` stay open idle; `observe` is told the headers of every answer."""
+        """`observe` is told the headers of every answer."""
         self._client = connected.client
         self._connected = connected
         self._bucket = bucket
-        self._connections = connections
         self._observe = observe
         self._lock = threading.Lock()
         self._way: _Way | None = None
         self._seen = False
-        self._rehearsal = threading.local()
-        self._client.meta.events.register_first("before-send.s3.PutObject", self._not_sent)
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
         """What `client.OPERATION(Bucket=..., **request)` answers and raises."""
@@ -131,11 +121,6 @@ class Lean:
         if way is None or ready is None:
             return self._by_boto3(operation, request)
         return self._repeatable(way, operation, request, ready)
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        if self._way is not None:
-            self._way.pool.close()
 
     def _by_boto3(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self._bucket, **request)
@@ -208,11 +193,11 @@ class Lean:
         lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
         length = f"content-length: {len(ready.body)}\r\n" if ready.verb == "PUT" else ""
         text = f"{ready.verb} {target} HTTP/1.1\r\n{lines}user-agent: {way.agent}\r\n{length}\r\n"
-        connection = way.pool.take()
+        connection = self._connected.pool.take(way.origin)
         try:
             connection.send(text.encode("latin-1"), ready.body)
             head = connection.head()
-            return head, Body(connection, ready.verb, head, way.pool.give)
+            return head, Body(connection, ready.verb, head, self._connected.pool.give)
         except BaseException:
             connection.close()
             raise
@@ -222,7 +207,7 @@ class Lean:
     def _look(self) -> _Way | None:
         with self._lock:
             if not self._seen:
-                self._way = self._way_of(self._rehearsed())
+                self._way = self._way_of(self._connected.rehearsal.put(self._bucket))
                 self._seen = True
             return self._way
 
@@ -231,23 +216,6 @@ class Lean:
         with self._lock:
             if self._way is way:
                 self._seen = False
-        way.pool.close()
-
-    def _rehearsed(self) -> Any:
-        """The PutObject that boto3 would send. Raises what it raises without credentials."""
-        self._rehearsal.request = None
-        self._rehearsal.on = True
-        try:
-            self._by_boto3("put_object", {"Key": "k", "Body": b"x", "ContentMD5": "x"})
-        finally:
-            self._rehearsal.on = False
-        return self._rehearsal.request
-
-    def _not_sent(self, request: Any, **_: Any) -> AWSResponse | None:
-        if not getattr(self._rehearsal, "on", False):
-            return None
-        self._rehearsal.request = request
-        return AWSResponse(request.url, 200, HTTPHeaders(), HTTPResponse(io.BytesIO()))
 
     def _way_of(self, request: Any) -> _Way | None:
         """None where boto3 does what cannot be done here."""
@@ -262,7 +230,10 @@ class Lean:
             or not url.path.endswith("/k")
         ):
             return None
-        secure = url.scheme == "https"
+        try:
+            tls = _tls(self._connected.verify) if url.scheme == "https" else None
+        except OSError:  # boto3 says what is wrong with the certificates
+            return None
         port = url.port or _PORTS[url.scheme]
         name = f"[{url.hostname}]" if ":" in str(url.hostname) else str(url.hostname)
         config = self._client.meta.config
@@ -270,18 +241,17 @@ class Lean:
             f"{url.scheme}://{url.netloc}/",
             str(url.hostname),
             port,
-            _tls(self._connected.verify) if secure else None,
+            tls,
             config.connect_timeout,
             config.read_timeout,
         )
         return _Way(
-            origin=origin.url,
+            origin=origin,
             host=name if port == _PORTS[url.scheme] else f"{name}:{port}",
             base=url.path.removesuffix("/k"),
             hashed=headers.get("x-amz-content-sha256") != UNSIGNED,
             agent=headers.get("user-agent", ""),
             signer=Signer(self._connected.credentials, *(scope or ("", ""))),
-            pool=Pool(origin, self._connections),
         )
 
 

@@ -12,7 +12,7 @@ from objfs.errors import Corrupt, InvalidArgument, InvalidName, NameTooLong, Sto
 from objfs.store.base import Body, FileRange, etag_of
 from objfs.store.s3 import connection
 from objfs.store.s3.answers import NO_STORE
-from objfs.types import ETag, Headers, ObjectInfo, Page, Part
+from objfs.types import ETag, Expect, Headers, ObjectInfo, Page, Part
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK: Final = 256 * 1024
@@ -163,6 +163,20 @@ def md5(body: Body) -> bytes:
     else:
         digest.update(body)
     return digest.digest()
+
+
+def quoted(etag: ETag) -> str:
+    """As RFC 9110 section 8.8.3 has it."""
+    return f'"{etag}"'
+
+
+def condition(expect: Expect, *, bare: bool = False) -> dict[str, str]:
+    """Parameters for a condition on the target; with `bare` its etag has no quotes."""
+    if expect.absent:
+        return {"IfNoneMatch": "*"}
+    if expect.etag:
+        return {"IfMatch": expect.etag if bare else quoted(expect.etag)}
+    return {}
 
 
 def base64_of(digest: bytes) -> str:
