@@ -1,16 +1,17 @@
 """The hot calls of the S3 client, without what makes botocore slow.
 
 HEAD, GET, DELETE, a listing and the PUT of bytes take the same parameters and give the same
-answers and exceptions as the boto3 client's methods, at a tenth of the CPU or less. Everything
-unusual is still boto3's: other calls and parameters, bodies in files, proxies, another way to
-sign, redirects to another region, and every repetition of a request that failed in passing.
+answers and exceptions as the boto3 client's methods. Small ones cost a fifth to a tenth of its
+CPU, a listing half or less, 8 MiB to a file two thirds (`scripts/benchmark/requests.py`).
+Everything unusual is still boto3's: other calls and parameters, bodies in files, proxies, another
+way to sign, redirects to another region, and every repetition of a request that failed in passing.
 
 How a request must look (endpoint, style of address, region, user agent, whether bodies are signed)
 is not known here but seen from boto3: it prepares one PutObject, which is then not sent. After a
 redirect it is asked again, since it has learned the bucket's region.
 
-What lost, besides the transports in `connection`: to classify errors here (two tables that must
-agree with botocore's), and to repeat here (its retry quota would not know of ours).
+To repeat requests here was not done: botocore's retry quota would not know of it. What lost among
+the transports stands in `connection`.
 """
 
 import logging
