@@ -16,6 +16,7 @@ from botocore.utils import parse_timestamp
 
 from objfs.errors import StoreError
 from objfs.store.s3.connection import Head
+from objfs.store.s3.tokens import parsable
 
 NO_STORE: Final = "Check the endpoint URL, and whether the network wants a sign-in first."
 """The remedy for an answer that no S3 server gives."""
@@ -87,7 +88,7 @@ def listing(body: bytes) -> dict[str, Any]:
     200, and `StoreError` for one that makes no sense.
     """
     try:
-        root = ET.fromstring(body)  # noqa: S314  # expat 2.4.1 and later limits entities
+        root = ET.fromstring(parsable(body))  # noqa: S314  # expat 2.4.1 and later limits entities
     except ET.ParseError as reason:
         raise boto.ResponseStreamingError(error=reason) from reason
     if root.tag.rpartition("}")[2] == "Error":

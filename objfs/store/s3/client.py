@@ -35,7 +35,7 @@ from objfs.store.s3.connection import Pool
 from objfs.store.s3.copying import AT_ONCE
 from objfs.store.s3.errors import mapped
 from objfs.store.s3.patience import Patience
-from objfs.store.s3.tokens import give_back, make_parsable
+from objfs.store.s3.tokens import make_parsable
 
 DEFAULT_REGION: Final = "us-east-1"
 """Of a session without one: what AWS's own tools sign for, and what other products ignore."""
@@ -125,7 +125,6 @@ def connect(config: StoreConfig) -> Connected:
     patience.watch(client.meta.events)
     client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5)
     client.meta.events.register("before-parse.s3.ListObjectsV2", make_parsable)
-    client.meta.events.register("before-parameter-build.s3.ListObjectsV2", give_back)
     pool = Pool(config.connections)
     return Connected(client, credentials, verify, patience, pool, Rehearsal(client))
 

@@ -33,6 +33,7 @@ from objfs.store.s3.client import Connected, connect
 from objfs.store.s3.errors import answered, mapped
 from objfs.store.s3.lean import Lean
 from objfs.store.s3.products import UNKNOWN, recognise
+from objfs.store.s3.tokens import as_given
 from objfs.types import ANYTHING, ETag, Expect, Headers, ObjectInfo, Page, Part
 
 
@@ -91,7 +92,7 @@ class S3Store:
         if delimiter:
             request["Delimiter"] = delimiter
         if token:
-            request["ContinuationToken"] = token
+            request["ContinuationToken"] = as_given(token)
         elif after:
             request["StartAfter"] = wire.start_after(prefix, delimiter, after)
         with mapped("LIST", prefix or "/"):

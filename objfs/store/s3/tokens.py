@@ -22,16 +22,15 @@ def make_parsable(response_dict: dict[str, Any], **_: Any) -> None:
     body = response_dict.get("body")
     if not isinstance(body, bytes) or b"<ListBucketResult" not in body[:200]:
         return
-    mended = _TOKEN.sub(_in_hex, body)
+    mended = parsable(body)
     if mended != body:
         response_dict["body"] = mended
         response_dict["status_code"] = 200  # botocore has made it a 500
 
 
-def give_back(params: dict[str, Any], **_: Any) -> None:
-    """A handler of `before-parameter-build`: send the token that the store knows."""
-    if "ContinuationToken" in params:
-        params["ContinuationToken"] = as_given(params["ContinuationToken"])
+def parsable(body: bytes) -> bytes:
+    """The body of a listing with its tokens mended, where they need it."""
+    return _TOKEN.sub(_in_hex, body)
 
 
 def as_given(token: str) -> str:
