@@ -1,8 +1,9 @@
 """What every test gets: real stores on demand, a clean log, no mounts left behind.
 
-- `radosgw`, `seaweedfs`, `ministack`: a `tests.servers.Server`, started when first asked for and
-  stopped at the end. `s3_server` runs a test once against each. Asking for any of them gives a
-  test the marker `server`; `--servers NAME[,NAME]` chooses which ones run.
+- `radosgw`, `seaweedfs`, `ministack`, `swift`: a `tests.servers.Server`, started when first asked
+  for and stopped at the end. `s3_server` and `swift_server` run a test once against each that
+  speaks it. Asking for any of them gives a test the marker `server`; `--servers NAME[,NAME]`
+  chooses which ones run.
 - `expected_logs.allow(regex)`: a warning of ours that this test provokes (`tests.log_rule`).
 - Hypothesis profiles by HYPOTHESIS_PROFILE: "ci" (the default) and "long", ten times as much.
 """
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.log_rule import ExpectedLogs, no_surprises
 from tests.mounts import sweep
-from tests.servers import NAMES, Server, running
+from tests.servers import NAMES, S3_NAMES, SLOW_NAMES, SWIFT_NAMES, Server, running
 
 settings.register_profile(
     "ci",
@@ -39,15 +40,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--servers",
         default=",".join(NAMES),
         metavar="NAME[,NAME]",
-        help=f"the object stores that server tests run against, of {', '.join(NAMES)} (all)",
+        help=f"the object stores that server tests run against, of {', '.join(NAMES)} (all), or"
+        f" {', '.join(SLOW_NAMES)}",
     )
 
 
 def _chosen(config: pytest.Config) -> list[str]:
     names = [name for name in str(config.getoption("--servers")).split(",") if name]
-    unknown = sorted(set(names) - set(NAMES))
+    known = (*NAMES, *SLOW_NAMES)
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise pytest.UsageError(f"--servers: unknown {', '.join(unknown)}; of {', '.join(NAMES)}")
+        raise pytest.UsageError(f"--servers: unknown {', '.join(unknown)}; of {', '.join(known)}")
     return names
 
 
@@ -78,6 +81,25 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """OpenStack Swift, which is the reference of its protocol."""
+    yield from _server("swift", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """OpenStack Swift with Keystone beside its own login; slow to start."""
+    yield from _server("keystone", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def swift_server(request: pytest.FixtureRequest) -> Server:
+    """Each of the stores that speak Swift and that `--servers` chose, one after the other."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(scope="session")
 def s3_server(request: pytest.FixtureRequest) -> Server:
     """Each of the stores that `--servers` chose, one after the other."""
     server: Server = request.getfixturevalue(request.param)
@@ -85,9 +107,11 @@ def s3_server(request: pytest.FixtureRequest) -> Server:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs a test that asks for `s3_server` once against each store."""
-    if "s3_server" in metafunc.fixturenames:
-        metafunc.parametrize("s3_server", _chosen(metafunc.config), indirect=True, scope="session")
+    """Runs a test that asks for `s3_server`, or `swift_server`, once against each such store."""
+    for fixture, names in (("s3_server", S3_NAMES), ("swift_server", SWIFT_NAMES)):
+        if fixture in metafunc.fixturenames:
+            chosen = [name for name in _chosen(metafunc.config) if name in names]
+            metafunc.parametrize(fixture, chosen, indirect=True, scope="session")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
@@ -98,9 +122,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out: list[pytest.Item] = []
     for item in items:
         asked = set(getattr(item, "fixturenames", ()))
-        if asked & {*NAMES, "s3_server"}:
+        if asked & {*NAMES, *SLOW_NAMES, "s3_server", "swift_server"}:
             item.add_marker(pytest.mark.server)
-        (kept if asked & set(NAMES) <= chosen else left_out).append(item)
+        (kept if asked & {*NAMES, *SLOW_NAMES} <= chosen else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "servers"
-NAMES = ("radosgw", "seaweedfs", "ministack")
+NAMES = ("radosgw", "seaweedfs", "ministack", "swift")
+S3_NAMES = ("radosgw", "seaweedfs", "ministack")
+SWIFT_NAMES = ("swift", "radosgw")
+SLOW_NAMES = ("keystone",)
+"""Run only where `--servers` names them."""
 PORTS: dict[str, dict[str, Sequence[int]]] = {
     # Every port variable of a script, and what it takes, as distances from the port itself.
     "radosgw": {"RGW_PORT": (0,), "MON_PORT": (0,), "OSD_PORT": range(8)},
@@ -33,7 +38,15 @@ PORTS: dict[str, dict[str, Sequence[int]]] = {
         ("S3_PORT", "MASTER_PORT", "VOLUME_PORT", "FILER_PORT"), (0, 10_000)
     ),
     "ministack": {"MINISTACK_PORT": (0,)},
+    "swift": dict.fromkeys(
+        ("SWIFT_PORT", "OBJECT_PORT", "CONTAINER_PORT", "ACCOUNT_PORT", "MEMCACHE_PORT"), (0,)
+    ),
 }
+PORTS["keystone"] = {**PORTS["swift"], "KEYSTONE_PORT": (0,)}
+VARIANTS: dict[str, tuple[str, dict[str, str]]] = {"keystone": ("swift", {"KEYSTONE": "1"})}
+"""Servers that are another's script with more variables."""
+SYNCING = ("swift", "keystone")
+MEMORY = Path("/dev/shm")
 LOWEST, HIGHEST = 10_500, 22_500
 """With 10,000 added still below the ports that the kernel gives to clients (32,768 and up)."""
 TRIES = 4
@@ -48,7 +61,8 @@ class Server:
     """A running store: what a client needs in order to reach it.
 
     `secret_key_2` belongs to a second user without rights on the first one's buckets, "" where
-    the store checks no signatures. The `swift_*` fields are "" where it speaks no Swift.
+    the store checks no signatures. The `swift_*` fields are "" where it speaks no Swift, and
+    `keystone_url` where it has no Keystone; that has a user "demo" in a project "demo".
     """
 
     name: str
@@ -61,6 +75,9 @@ class Server:
     swift_auth_url: str = ""
     swift_user: str = ""
     swift_key: str = ""
+    swift_user_2: str = ""
+    swift_key_2: str = ""
+    keystone_url: str = ""
 
     def environment(self) -> dict[str, str]:
         """The variables by which any S3 client, and objfs, finds this store as its user."""
@@ -98,40 +115,53 @@ def _bind(held: ExitStack, port: int) -> bool:
 
 
 def _script(name: str, verb: str, folder: Path, **variables: str) -> str:
+    script, more = VARIANTS.get(name, (name, {}))
     done = subprocess.run(
-        [SCRIPTS / name, verb, folder],
-        env={**os.environ, **variables},
+        [SCRIPTS / script, verb, folder],
+        env={**os.environ, **more, **variables},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise ServerFailed(f"scripts/servers/{name} {verb}: {done.stderr.strip()}")
+        raise ServerFailed(f"scripts/servers/{script} {verb}: {done.stderr.strip()}")
     return done.stdout
 
 
-def _start(name: str, folder: Path) -> str:
+def _start(name: str, folder: Path, **variables: str) -> str:
     """Starts it. Between our choice of ports and its bind another may take one: so a few tries."""
     for last in (False,) * (TRIES - 1) + (True,):
         try:
             ports = free_ports(PORTS[name])
-            return _script(name, "start", folder, OWNER_PID=str(os.getpid()), **ports)
+            return _script(name, "start", folder, OWNER_PID=str(os.getpid()), **ports, **variables)
         except ServerFailed as failure:
             if last or "is taken" not in str(failure):
                 raise
     raise AssertionError("the last try returns or raises")
 
 
+def _takes_attributes(folder: Path) -> bool:
+    """Whether files in the folder may have user extended attributes, in which Swift keeps all."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            os.setxattr(file.name, "user.objfs", b"x" * 2000)
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
-def running(name: str, tmp_folder: Path) -> Iterator[Server]:
+def running(name: str, tmp_folder: Path, **variables: str) -> Iterator[Server]:
     """The store *name* (of NAMES), with its state in a new folder below *tmp_folder*.
 
-    Raises ServerFailed where it is not installed or does not start.
+    *variables* are for its script. Swift's state is in memory where that can be, since it waits for
+    the disk with every object. Raises ServerFailed where it is not installed or does not start.
     """
-    folder = tmp_folder / f"{name}-{secrets.token_hex(4)}"
+    base = MEMORY if name in SYNCING and _takes_attributes(MEMORY) else tmp_folder
+    folder = base / f"objfs-{name}-{secrets.token_hex(4)}"
     try:
-        lines = _start(name, folder).splitlines()
+        lines = _start(name, folder, **variables).splitlines()
         told = dict(line.split("=", 1) for line in lines)
         server = Server(
             name=name,
@@ -144,6 +174,9 @@ def running(name: str, tmp_folder: Path) -> Iterator[Server]:
             swift_auth_url=told.get("SWIFT_AUTH_URL", ""),
             swift_user=told.get("SWIFT_USER", ""),
             swift_key=told.get("SWIFT_KEY", ""),
+            swift_user_2=told.get("SWIFT_USER_2", ""),
+            swift_key_2=told.get("SWIFT_KEY_2", ""),
+            keystone_url=told.get("KEYSTONE_URL", ""),
         )
         try:
             yield server
