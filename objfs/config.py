@@ -15,7 +15,7 @@ class StoreConfig:
     """Which bucket, and how to reach it."""
 
     url: str
-    """As the user gave it: `s3://bucket/prefix`, `file:///path`, `mem://`."""
+    """As the user gave it: `s3://bucket/prefix`, `swift://container`, `file:///path`, `mem://`."""
     scheme: str
     bucket: str
     """The bucket's name, "" for all of them; for the embedded store the path of its folder."""
@@ -30,6 +30,8 @@ class StoreConfig:
     """"auto", "path" or "virtual"."""
     ca_bundle: str = ""
     sign_requests: bool = True
+    segment_size: int = 0
+    """Bytes that each segment of a large Swift object has at least; 0 leaves it to objfs."""
     connections: int = 32
     """Requests under way at once, and the size of the connection pool."""
     timeout: float = 60.0

@@ -25,6 +25,9 @@ NAME_MAX: Final = 255
 DIRECTORY_TYPE: Final = "application/x-directory"
 """Content type of the marker that mkdir stores (the one that s3fs and the AWS console use)."""
 
+FOLDER_TYPE: Final = "application/directory"
+"""Content type by which an empty object `N` is the marker of the directory `N/` (Swift's tools)."""
+
 
 class Kind(Enum):
     """What a path is."""
@@ -35,7 +38,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a store says of one object. Listings leave `content_type` and `metadata` at None."""
+    """What a store says of one object.
+
+    Listings leave `metadata` at None, and `content_type` too unless it is `FOLDER_TYPE`.
+    """
 
     key: str
     size: int
@@ -44,6 +50,11 @@ class ObjectInfo:
     content_type: str | None = None
     metadata: Mapping[str, str] | None = None
     storage_class: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is no file but the marker of the directory that is named like it."""
+        return not self.size and self.content_type == FOLDER_TYPE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from objfs.errors import UsageError
 from objfs.store.account import Account, AllBuckets
 from objfs.store.base import Driver
 
-SCHEMES: Final = ("s3", "file", "mem")
+SCHEMES: Final = ("s3", "swift", "file", "mem")
 ACCOUNTS: Final = frozenset({"s3"})
 """Schemes that mean all buckets when a URL names none."""
 
@@ -39,6 +39,10 @@ def open_store(config: StoreConfig) -> Driver:
             from objfs.store.s3 import S3Store
 
             return S3Store(config)
+        case "swift":
+            from objfs.store.swift import open_swift
+
+            return open_swift(config)
         case "file":
             from objfs.store.file import FileStore
 

@@ -72,8 +72,9 @@ class WriteContract:
 
         with ThreadPoolExecutor(8) as pool:
             won = [number for number, win in enumerate(pool.map(contend, range(8))) if win]
-        assert len(won) == 1
-        assert bucket.get("x") == b"%d" % won[0]
+        assert won
+        assert len(won) == 1 or bucket.quirks.racing_creates
+        assert bucket.get("x") in [b"%d" % number for number in won]
 
     def test_one_update_of_a_version_wins(self, bucket: Bucket) -> None:
         """Of several updates of one version at once, exactly one lands."""

@@ -32,6 +32,8 @@ class Quirks:
     """A listing that starts behind a key, without a token, is not right."""
     one_entry_pages: str = ""
     """Pages of one entry lose entries, or hold two."""
+    racing_creates: str = ""
+    """Of several creates at once that want no object more than one may win."""
     finish_unknown: str = ""
     """To finish an upload that was aborted fails with another error than `NoSuchUpload`."""
 
