@@ -140,6 +140,8 @@ class Refresher:
         info = found[0] if found else None
         if info and not component and not info.size:
             info = None  # the directory's own marker
+        if info and info.is_folder:
+            return Entry(component, None, directory=True)
         return Entry(component, info, directory=inside[0])
 
     def _report(self, changes: list[Invalidate]) -> None:

@@ -57,12 +57,15 @@ class Renames:
             await self._saving.begin_rename(source, below)
             try:
                 copies = await self._copy_all(source, below)
+                if not copies:  # nothing lies below it that would show the target
+                    await self._mount.bucket.put(below, b"", MARKER)
             except ObjfsError:
                 await self._saving.end_rename(source)
                 raise
             self._move(node, parent, name, target, copies)
             await self._saving.moved(list(self._files_below(node)))
             failed = await self._delete_all([info for info, _ in copies])
+            await self._drop_marker(source, [info for info, _ in copies])
             left = {info.key: info.etag for info, _ in copies if info.key in failed}
             await self._saving.end_rename(source, left)
             if failed:
@@ -101,6 +104,7 @@ class Renames:
                     log.warning("%s stays: %s is another object by now", info.key, target)
         await recovery.follow(self._saving.ledger, source, below, versions)
         failed = await self._delete_all(moved)
+        await self._drop_marker(source, moved)
         left = {info.key: info.etag for info in moved if info.key in failed}
         await self._saving.end_rename(source, left)
         return len(moved)
@@ -179,6 +183,14 @@ class Renames:
             found = await self._mount.bucket.head(info.key)
             headers = Headers(found.content_type or MARKER.content_type, found.metadata or {})
             return await self._mount.bucket.put(target, b"", headers)
+
+    async def _drop_marker(self, source: str, moved: list[ObjectInfo]) -> None:
+        """Remove a directory's marker that does not lie below it (`ObjectInfo.is_folder`).
+
+        Where its usual marker was among the originals, both went with that.
+        """
+        if all(info.key != source for info in moved):
+            await self._mount.bucket.delete(source)
 
     async def _delete_all(self, originals: list[ObjectInfo]) -> Mapping[str, Exception]:
         """What could not be removed, and why."""

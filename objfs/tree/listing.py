@@ -75,4 +75,5 @@ class Fold:
         if info is None:
             yield Entry(component, None, directory=True)
         else:
-            self._held.append(Entry(component, info, directory=False))
+            folder = info.is_folder  # a directory, told by its marker, whether or not keys follow
+            self._held.append(Entry(component, None if folder else info, directory=folder))
