@@ -54,16 +54,18 @@ class Option:
 OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "endpoint-url", "store", "endpoint_url", values.ENDPOINT,
-        "Server to talk to instead of AWS.", "URL", shown_default="from the profile, or AWS",
+        "S3: server to talk to instead of AWS. Swift: the account's storage URL.", "URL",
+        shown_default="from the profile, AWS, or the login",
     ),
     Option(
         "profile", "store", "profile", values.WORD,
-        "Profile in ~/.aws/config and ~/.aws/credentials.", "NAME",
-        shown_default="AWS_PROFILE, or default",
+        "Profile in ~/.aws/config and ~/.aws/credentials; for Swift a cloud of clouds.yaml.",
+        "NAME",
+        shown_default="AWS_PROFILE, or default; OS_CLOUD",
     ),
     Option(
         "region", "store", "region", values.WORD,
-        "Region of the bucket.", "NAME", shown_default="from the profile",
+        "Region of the bucket.", "NAME", shown_default="from the profile; OS_REGION_NAME",
     ),
     Option(
         "path-style", "store", "addressing", values.FLAG,
@@ -82,6 +84,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "no-sign-request", "store", "sign_requests", values.FLAG,
         "Send no credentials: for public buckets.", on=False, off=True,
+    ),
+    Option(
+        "segment-size", "store", "segment_size", values.size(0, ""),
+        "Swift: bytes that each segment of a large object has at least, up to 5G.", "SIZE",
+        shown_default="8MiB, or more where there would be too many",
     ),
     Option(
         "connections", "store", "connections", values.whole(1, 1024),

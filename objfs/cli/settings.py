@@ -20,6 +20,7 @@ from objfs.cli.url import parse_url, refuse_credentials
 from objfs.cli.values import ENDPOINT, FLAG, Value, nearest
 from objfs.config import CacheConfig, Config, LogConfig, MountConfig, StoreConfig
 from objfs.errors import UsageError
+from objfs.store.swift.environment import place
 
 PREFIX = "OBJFS_"
 OTHER_VARIABLES = frozenset({"OBJFS_DEBUG"})
@@ -63,16 +64,13 @@ def resolve(
     `flags` are in the order they were given. `environ` is the process's by default, `file` the
     user's configuration file, which need not exist.
     """
-    levels = (
-        read_file(file or default_file()),
-        read_environment(os.environ if environ is None else environ),
-        flags,
-    )
+    environ = os.environ if environ is None else environ
+    levels = (read_file(file or default_file()), read_environment(environ), flags)
     chosen: dict[Target, Value] = _defaults()
     for level in levels:
         for given in level:
             chosen[given.option.section, given.option.field] = read_value(given)
-    return _build(url, mountpoint, chosen)
+    return _build(url, mountpoint, chosen, environ)
 
 
 def default_file() -> Path:
@@ -205,13 +203,18 @@ def default_cache(url: str, endpoint: str) -> str:
     return str(Path(platformdirs.user_cache_dir("objfs")) / digest)
 
 
-def _build(url: str, mountpoint: str, chosen: dict[Target, Value]) -> Config:
+def _build(
+    url: str, mountpoint: str, chosen: dict[Target, Value], environ: Mapping[str, str]
+) -> Config:
     sections: dict[str, dict[str, Value]] = {"": {}, "store": {}, "mount": {}, "cache": {}}
     for (section, field), value in chosen.items():
         sections.setdefault(section, {})[field] = value
     location = parse_url(url)
     cache = sections["cache"]
     endpoint = str(sections["store"].get("endpoint_url", ""))
+    if location.scheme == "swift":  # which account it is stands in the environment, not in the URL
+        profile = str(sections["store"].get("profile", ""))
+        endpoint = " ".join(word for word in (endpoint, profile, place(environ)) if word)
     cache.setdefault("folder", default_cache(url, endpoint))
     cache["store"] = f"{location.scheme}://{location.bucket}/{location.prefix}" + (
         f" at {endpoint}" if endpoint else ""

@@ -1,4 +1,6 @@
-"""Reading a mount's URL: `s3://bucket[/prefix]`, `file:///folder[/prefix]`, `mem://[name]`.
+"""Reading a mount's URL.
+
+`s3://bucket[/prefix]`, `swift://container[/prefix]`, `file:///folder[/prefix]`, `mem://[name]`.
 
 Without a bucket it means all buckets of the account: `s3://`. For the embedded store that is a
 folder of stores, written with a slash at its end: `file:///folder/`.
@@ -16,6 +18,9 @@ from objfs.store import ACCOUNTS, SCHEMES, unknown_scheme
 
 # botocore's VALID_BUCKET (botocore/handlers.py) without the \w that lets other alphabets in.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+
+_CONTAINER_MAX = 256
+"""Bytes in the name of a Swift container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ def parse_url(url: str) -> Location:
     scheme, mark, rest = url.partition("://")
     if not mark:
         raise UsageError(
-            f"{url!r} is not a URL", remedy="Write s3://BUCKET, file:///FOLDER or mem://."
+            f"{url!r} is not a URL",
+            remedy="Write s3://BUCKET, swift://CONTAINER, file:///FOLDER or mem://.",
         )
     if scheme not in SCHEMES:
         raise unknown_scheme(scheme)
@@ -61,6 +67,8 @@ def parse_url(url: str) -> Location:
         return Location(scheme, "", "", whole_account=True)
     if scheme == "s3":
         _check_bucket(url, bucket)
+    if scheme == "swift":
+        _check_container(url, bucket)
     return Location(scheme, bucket, _closed(prefix))
 
 
@@ -80,6 +88,19 @@ def _check_bucket(url: str, bucket: str) -> None:
         raise UsageError(
             "the bucket's name in the URL has characters that no bucket has",
             remedy="Write s3://BUCKET[/PREFIX]; a server goes into --endpoint-url.",
+        )
+
+
+def _check_container(url: str, container: str) -> None:
+    """Any UTF-8 up to 256 bytes without a slash (Swift's API, "Create container")."""
+    if not container:
+        raise UsageError(
+            f"the URL {url} names no container", remedy="Write swift://CONTAINER[/PREFIX]."
+        )
+    if len(container.encode(errors="replace")) > _CONTAINER_MAX:
+        raise UsageError(
+            f"the container's name in the URL is over {_CONTAINER_MAX} bytes",
+            remedy="Write swift://CONTAINER[/PREFIX].",
         )
 
 

@@ -20,6 +20,9 @@ from objfs.store import open_store
         ("s3://b/a?b#c%20d", Location("s3", "b", "a?b#c%20d/")),
         ("s3://b/me@home", Location("s3", "b", "me@home/")),
         ("s3://", Location("s3", "", "", whole_account=True)),
+        ("swift://c", Location("swift", "c", "")),
+        ("swift://My Photos/a", Location("swift", "My Photos", "a/")),
+        ("swift://größe//x", Location("swift", "größe", "/x/")),
         ("mem://", Location("mem", "", "")),
         ("mem://name/p", Location("mem", "name", "p/")),
     ],
@@ -32,13 +35,18 @@ def test_urls(url, location):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("bucket", "'bucket' is not a URL. Write s3://BUCKET, file:///FOLDER or mem://."),
+        (
+            "bucket",
+            "'bucket' is not a URL. Write s3://BUCKET, swift://CONTAINER, file:///FOLDER or",
+        ),
         (
             "s3:///key",
             "names no bucket. Write s3://BUCKET[/PREFIX], or s3:// for all buckets.",
         ),
         ("file://folder", "Write file:///FOLDER (three slashes)."),
-        ("s3a://b", "the URL's scheme s3a:// is not known (known are s3://, file://, mem://)."),
+        ("s3a://b", "the URL's scheme s3a:// is not known (known are s3://, swift://, file://"),
+        ("swift://", "the URL swift:// names no container. Write swift://CONTAINER[/PREFIX]."),
+        ("swift://" + "é" * 129, "the container's name in the URL is over 256 bytes."),
         ("s4://b", "Did you mean s3://?"),
         ("fil:///b", "Did you mean file://?"),
         ("https://b", "Write s3://BUCKET for a bucket."),

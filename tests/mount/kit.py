@@ -34,11 +34,15 @@ class Store:
     options: Sequence[str] = ()
     env: dict[str, str] = field(default_factory=dict)
     client: Any = None
-    """A boto3 client, or None for the embedded store."""
+    """A boto3 client, or None for the embedded store and for Swift."""
+    fetch: Callable[[], dict[str, bytes]] | None = None
+    """How else to get all objects, where there is no boto3 client."""
     bucket: str = ""
 
     def objects(self) -> dict[str, bytes]:
         """Every object's bytes by key, fetched without objfs where there is another client."""
+        if self.fetch is not None:
+            return self.fetch()
         if self.client is None:
             return _embedded(Path(self.url.removeprefix("file://")))
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)

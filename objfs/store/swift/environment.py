@@ -74,7 +74,7 @@ class Login:
 
 def place(environ: Mapping[str, str]) -> str:
     """Which account a mount would be of, without a secret: for telling two accounts apart."""
-    return "\0".join(environ.get(name, "") for name in _PLACE)
+    return " ".join(f"{name}={environ[name]}" for name in _PLACE if environ.get(name))
 
 
 def read_login(config: StoreConfig, environ: Mapping[str, str]) -> Login:

@@ -1,0 +1,81 @@
+"""What is Swift's own, on a real mount: its tools' directories and large objects, a lost token."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mount.conftest import swift_store
+from tests.mount.kit import Mounted, Store, mounted
+from tests.servers import Server
+from tests.swift import plain
+
+FOLDER = {"Content-Type": "application/directory"}
+
+
+@pytest.fixture
+def here(swift: Server) -> Store:
+    """An empty container on OpenStack Swift."""
+    return swift_store(swift)
+
+
+@pytest.fixture
+def mount(here: Store, tmp_path: Path) -> Iterator[Mounted]:
+    """The container, mounted, and asked anew each time."""
+    with mounted(here, tmp_path, "--metadata-ttl", "0") as mount:
+        yield mount
+
+
+def test_directories_of_swift_tools(mount: Mounted, swift: Server) -> None:
+    """An empty `application/directory` object is a directory: listed, entered, moved, removed."""
+    other, container = plain(swift), mount.store.bucket
+    for key in ("full", "empty", "full/inner", "full-x"):
+        other.ask("PUT", f"{container}/{key}", data=b"", headers=FOLDER)
+    other.ask("PUT", f"{container}/full/file", data=b"content")
+    other.ask("PUT", f"{container}/full.txt", data=b"text")
+    assert sorted(os.listdir(mount.path)) == ["empty", "full", "full-x", "full.txt"]  # noqa: PTH208
+    assert all((mount.path / name).is_dir() for name in ("empty", "full", "full-x", "full/inner"))
+    assert (mount.path / "full/file").read_bytes() == b"content"
+    mount.sh("rmdir full/inner full-x && mv full moved && mv empty void && ls -d void")
+    assert sorted(other.names(container)) == ["full.txt", "moved/file", "void/"]
+    mount.sh("rmdir void && rm -r moved")
+    assert other.names(container) == ["full.txt"]
+
+
+def test_mkdir_is_known_to_swift_tools(mount: Mounted, swift: Server) -> None:
+    """The marker has the content type that the swift command, Horizon and rclone look for."""
+    mount.sh("mkdir made")
+    answer = plain(swift).ask("HEAD", f"{mount.store.bucket}/made/")
+    assert answer.headers["Content-Type"] == "application/directory"
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_large_objects_of_swift_tools(mount: Mounted, swift: Server, kind: str) -> None:
+    """Read at random, appended to, renamed, removed: no segment stays, and none is lost."""
+    other, container = plain(swift), mount.store.bucket
+    bodies = [os.urandom(300_000), os.urandom(300_000), b"end"]
+    make = other.put_slo if kind == "static" else other.put_dlo
+    make(container, "large", bodies)
+    path = mount.path / "large"
+    assert path.stat().st_size == 600_003
+    with path.open("rb") as file:
+        file.seek(299_990)
+        assert file.read(20) == (bodies[0] + bodies[1])[299_990:300_010]
+    mount.sh("mv large moved && echo more >> moved")
+    assert (mount.path / "moved").read_bytes() == b"".join(bodies) + b"more\n"
+    assert other.names(container) == ["moved"]
+    assert other.names(f"{container}_segments") == []
+
+
+def test_a_large_file_leaves_no_segment(mount: Mounted, swift: Server) -> None:
+    """Written in segments, rewritten, renamed over another and removed."""
+    other, container = plain(swift), mount.store.bucket
+    mount.sh("head -c 20000000 /dev/urandom > one && cp one two")
+    assert len(other.names(f"{container}_segments")) == 6
+    mount.sh("printf x | dd of=one bs=1 seek=9999999 conv=notrunc status=none && ! cmp -s one two")
+    assert len(other.names(f"{container}_segments")) == 6
+    mount.sh("mv one two && stat -c %s two | grep -x 20000000")
+    assert len(other.names(f"{container}_segments")) == 3
+    mount.sh("rm two")
+    assert other.names(f"{container}_segments") == []
