@@ -95,7 +95,8 @@ def _check_container(url: str, container: str) -> None:
     """Any UTF-8 up to 256 bytes without a slash (Swift's API, "Create container")."""
     if not container:
         raise UsageError(
-            f"the URL {url} names no container", remedy="Write swift://CONTAINER[/PREFIX]."
+            f"the URL {url} names no container",
+            remedy="Write swift://CONTAINER[/PREFIX], or swift:// for all containers.",
         )
     if len(container.encode(errors="replace")) > _CONTAINER_MAX:
         raise UsageError(

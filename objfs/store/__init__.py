@@ -13,7 +13,7 @@ from objfs.store.account import Account, AllBuckets
 from objfs.store.base import Driver
 
 SCHEMES: Final = ("s3", "swift", "file", "mem")
-ACCOUNTS: Final = frozenset({"s3"})
+ACCOUNTS: Final = frozenset({"s3", "swift"})
 """Schemes that mean all buckets when a URL names none."""
 
 
@@ -61,6 +61,10 @@ def _open_account(config: StoreConfig) -> Account:
             from objfs.store.s3.account import S3Account
 
             return S3Account(config)
+        case "swift":
+            from objfs.store.swift import open_account
+
+            return open_account(config)
         case "file":
             from objfs.store.file.account import FileAccount
 

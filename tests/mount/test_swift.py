@@ -1,6 +1,7 @@
 """What is Swift's own, on a real mount: its tools' directories and large objects, a lost token."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from tests.mount.conftest import swift_store
 from tests.mount.kit import Mounted, Store, mounted
 from tests.servers import Server
-from tests.swift import plain
+from tests.swift import environment, plain
 
 FOLDER = {"Content-Type": "application/directory"}
 
@@ -79,3 +80,17 @@ def test_a_large_file_leaves_no_segment(mount: Mounted, swift: Server) -> None:
     assert len(other.names(f"{container}_segments")) == 3
     mount.sh("rm two")
     assert other.names(f"{container}_segments") == []
+
+
+def test_all_containers_of_an_account(swift: Server, tmp_path: Path) -> None:
+    """One is made by mkdir, left by mv with all segments, and removed by rmdir when empty."""
+    account = Store("swift", "swift://", env=environment(swift))
+    one, two = (f"objfs-{secrets.token_hex(6)}" for _ in range(2))
+    with mounted(account, tmp_path, allowed=["not empty"]) as mount:
+        mount.sh(f"mkdir {one} {two} && ! mkdir {one} 2>/dev/null && ls | grep -x {two}")
+        mount.sh(f"head -c 20000000 /dev/urandom > {one}/large && echo small > {one}/small")
+        mount.sh(f"cp {one}/large ../right && mv {one}/large {one}/small {two}")
+        assert plain(swift).names(one) == plain(swift).names(f"{one}_segments") == []
+        assert plain(swift).names(two) == ["large", "small"]
+        mount.sh(f"cmp ../right {two}/large && ! rmdir {two} 2>/dev/null && rmdir {one}")
+        mount.sh(f"test ! -e {one} && rm {two}/* && rmdir {two} && df . > /dev/null")

@@ -1,4 +1,6 @@
-"""Access to one account: its URL and a token that is good, from keystoneauth1, clouds.yaml or as given.
+"""Access to one account: its URL, and a token that is good.
+
+Both come from keystoneauth1, from clouds.yaml, or as they are given.
 
 A token expires, by its own date or because the store forgot it. keystoneauth fetches a new one
 before the date; on a 401 whoever met it calls `renew` with the token that was refused, and of many

@@ -35,6 +35,9 @@ class Copy:
     """One copy: from where, to where, of which version, with which headers."""
 
     transport: Transport
+    origin: str
+    """The source's container."""
+    origin_segments: Segments
     container: str
     segments: Segments
     parts: Parts
@@ -44,20 +47,23 @@ class Copy:
     expect: Expect
     headers: Headers | None
 
-    def run(self, driver: Driver) -> ObjectInfo:
-        """Do it. Raises `NotFound` and `PreconditionFailed`."""
-        if self.source == self.target:
+    def run(self, source: Driver) -> ObjectInfo:
+        """Do it; `source` reads from the source's container.
+
+        Raises `NotFound` and `PreconditionFailed`.
+        """
+        if (self.origin, self.source) == (self.container, self.target):
             return self._renew()
         if self.expect.etag and not wire.is_large(self.expect.etag):
             return self._plain(self.expect.etag)
         found = self._look()
         if not wire.is_large(wire.etag_from(found)):
             return self._plain(self.expect.etag)
-        made = self.segments.made_of(self.source, found)
-        return self._large(made, found) if made.plain else self._through(driver, found)
+        made = self.origin_segments.made_of(self.source, found)
+        return self._large(made, found) if made.plain else self._through(source, found)
 
     def _look(self) -> Mapping[str, str]:
-        found = self.transport.ask(Call("COPY", "HEAD", (self.container, self.source))).headers
+        found = self.transport.ask(Call("COPY", "HEAD", (self.origin, self.source))).headers
         if self.expect.etag and wire.etag_from(found) != self.expect.etag:
             raise PreconditionFailed(f"COPY {self.source}: the store holds another version")
         return found
@@ -67,12 +73,12 @@ class Copy:
         if self.headers is not None:
             sent = wire.stored_headers(self.source, self.headers)
             sent |= {name: found[name] for name in _KEPT if name in found}
-            self.transport.ask(Call("COPY", "POST", (self.container, self.source), headers=sent))
-            found = self.transport.ask(Call("COPY", "HEAD", (self.container, self.source))).headers
+            self.transport.ask(Call("COPY", "POST", (self.origin, self.source), headers=sent))
+            found = self.transport.ask(Call("COPY", "HEAD", (self.origin, self.source))).headers
         return wire.object_info(self.source, found, int(found.get("content-length") or 0))
 
     def _plain(self, etag: ETag | None) -> ObjectInfo:
-        origin = f"{quote(self.container, safe='')}/{quote(self.source, safe='')}"
+        origin = f"{quote(self.origin, safe='')}/{quote(self.source, safe='')}"
         sent: dict[str, Any] = {"X-Copy-From": origin}
         if self.headers is not None:
             sent |= wire.stored_headers(self.target, self.headers) | {"X-Fresh-Metadata": "true"}
@@ -103,16 +109,16 @@ class Copy:
                 self.segments.drop(prefix)
             raise
 
-    def _through(self, driver: Driver, found: Mapping[str, str]) -> ObjectInfo:
+    def _through(self, source: Driver, found: Mapping[str, str]) -> ObjectInfo:
         size = int(found["content-length"])
         expect = Expect(etag=wire.etag_from(found))
-        part_size = max(THROUGH, math.ceil(size / driver.capabilities.max_parts))
+        part_size = max(THROUGH, math.ceil(size / source.capabilities.max_parts))
         upload = self.parts.start(self.target, self._headers(found))
         sent = []
         try:
             for number, start in enumerate(range(0, size, part_size), 1):
                 stop = min(start + part_size, size)
-                piece = self._piece(driver, start, stop, expect)
+                piece = self._piece(source, start, stop, expect)
                 sent.append(self.parts.put(self.target, upload, number, piece))
             return self.parts.finish(self.target, upload, sent)
         except BaseException:
@@ -120,9 +126,9 @@ class Copy:
                 self.parts.abort(self.target, upload)
             raise
 
-    def _piece(self, driver: Driver, start: int, stop: int, expect: Expect) -> bytes:
+    def _piece(self, source: Driver, start: int, stop: int, expect: Expect) -> bytes:
         piece = bytearray()
-        driver.get(self.source, piece.extend, start=start, stop=stop, expect=expect)
+        source.get(self.source, piece.extend, start=start, stop=stop, expect=expect)
         if len(piece) != stop - start:
             raise Corrupt(f"COPY {self.source}: {len(piece)} bytes of {stop - start}")
         return bytes(piece)

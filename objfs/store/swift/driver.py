@@ -28,9 +28,8 @@ from objfs.errors import (
     ObjfsError,
     PreconditionFailed,
     Unsupported,
-    UsageError,
 )
-from objfs.store.base import Body, Capabilities, Sink, etag_of
+from objfs.store.base import Body, Capabilities, Sink, Usage, etag_of
 from objfs.store.swift import wire
 from objfs.store.swift.access import Access
 from objfs.store.swift.copying import Copy
@@ -47,20 +46,33 @@ REMEMBERED: Final = 20_000
 """Empty entries of listings whose HEAD is remembered."""
 
 
+def connect(config: StoreConfig, environ: Mapping[str, str] | None = None) -> Transport:
+    """The way to the account that configuration and environment describe; no request is made.
+
+    Raises `UsageError` and `BadCredentials` for a login that is not complete.
+    """
+    login = read_login(config, os.environ if environ is None else environ)
+    return Transport(Access(login, config.timeout), config)
+
+
 class SwiftStore:
     """One container. Made without a request; which product it is on is learned by `check`.
 
     Raises `UsageError` and `BadCredentials` for a login that is not complete.
     """
 
-    def __init__(self, config: StoreConfig, environ: Mapping[str, str] | None = None) -> None:
-        if not config.bucket:
-            raise UsageError(f"{config.url}: no container", remedy="Write swift://CONTAINER.")
-        login = read_login(config, os.environ if environ is None else environ)
+    def __init__(
+        self,
+        config: StoreConfig,
+        environ: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        assert config.bucket, "without one SwiftAccount is meant"
         self._container = config.bucket
         self._prefix = config.prefix
         self._segment_size = config.segment_size
-        self._transport = Transport(Access(login, config.timeout), config)
+        self._transport = transport or connect(config, environ)
+        self._shared = transport is not None
         self._lock = threading.Lock()
         self._product: Product | None = None
         self._segments = Segments(self._transport, config.bucket, self._known)
@@ -228,8 +240,13 @@ class SwiftStore:
         expect: Expect = ANYTHING,
         target_expect: Expect = ANYTHING,
         headers: Headers | None = None,
+        origin: "SwiftStore | None" = None,
     ) -> ObjectInfo:
-        """See `Driver.copy`. Conditions on the target are `Unsupported`."""
+        """See `Driver.copy`; `origin` is the source's container, if it is another.
+
+        Conditions on the target are `Unsupported`.
+        """
+        origin = origin or self
         caps = self._known().capabilities
         wire.checked_key("COPY", source)
         wire.checked_key("COPY", target, caps.max_key)
@@ -237,6 +254,8 @@ class SwiftStore:
         self._supports("COPY", target, target_expect, absent=False, match=False)
         job = Copy(
             self._transport,
+            origin._container,  # noqa: SLF001  # one of us
+            origin._segments,  # noqa: SLF001
             self._container,
             self._segments,
             self._parts,
@@ -246,7 +265,7 @@ class SwiftStore:
             expect,
             headers,
         )
-        return job.run(self)
+        return job.run(origin)
 
     def delete(self, key: str) -> None:
         """See `Driver.delete`: the object, then its segments.
@@ -311,9 +330,19 @@ class SwiftStore:
         wire.checked_key("ABORT", key)
         self._parts.abort(key, upload)
 
+    def usage(self) -> Usage | None:
+        """The container's totals; what its large objects hold is counted with their segments'."""
+        found = self._transport.ask(Call("HEAD", "HEAD", (self._container,))).headers
+        total = int(found.get("x-container-bytes-used") or 0)
+        with suppress(NotFound):  # nobody has made a large object here
+            other = self._transport.ask(Call("HEAD", "HEAD", (self._segments.container,))).headers
+            total += int(other.get("x-container-bytes-used") or 0)
+        return Usage(total, int(found.get("x-container-object-count") or 0))
+
     def close(self) -> None:
-        """Close the pooled connections."""
-        self._transport.close()
+        """Close the pooled connections, unless they are the account's."""
+        if not self._shared:
+            self._transport.close()
 
     # --- learning ------------------------------------------------------------------------------
 

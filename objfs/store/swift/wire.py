@@ -139,12 +139,15 @@ def listed(entry: Mapping[str, Any]) -> ObjectInfo:
         key=entry["name"],
         size=entry["bytes"],
         etag=ETag(etag_of(slo) + SLO) if slo else etag_of(entry["hash"]),
-        mtime_ns=_nanoseconds(entry["last_modified"]),
+        mtime_ns=nanoseconds(entry["last_modified"]),
         content_type=FOLDER_TYPE if is_folder(entry) else None,
     )
 
 
-def _nanoseconds(stamp: str) -> int:
+def nanoseconds(stamp: str) -> int:
+    """Since the epoch, of a time in a listing, which is UTC; 0 for none."""
+    if not stamp:
+        return 0
     moment = datetime.fromisoformat(stamp.removesuffix("Z")).replace(tzinfo=UTC)
     whole = int(moment.replace(microsecond=0).timestamp())
     return whole * 10**9 + moment.microsecond * 1000
