@@ -158,6 +158,30 @@ def test_a_create_whose_answer_was_lost_has_landed(script: Script, make: Make) -
         store.put("x", b"body", Headers(), expect=ABSENT)
 
 
+def test_a_manifest_whose_answer_was_lost_has_landed(script: Script, make: Make) -> None:
+    """All answers lost, yet the object is the new one: a success, and the old segments go."""
+    store = make()
+    script.answers += [Answer(201), Answer(201)]
+    upload = store.start_parts("x", Headers("text/x"))
+    part = store.put_part("x", upload, 1, b"body")
+    ours = {"X-Static-Large-Object": "True", "Etag": hashlib.md5(MD5.encode()).hexdigest()}
+    old = {"X-Static-Large-Object": "True", "Etag": hashlib.md5(b"1" * 32).hexdigest()}
+    rows = [{"path": "/c_segments/x/old/1", "etag": "1" * 32, "size_bytes": 4}]
+    script.answers += [
+        Answer(headers={"Content-Type": "text/x"}),
+        Answer(headers=old),
+        Answer(body=json.dumps(rows).encode()),
+        *[Answer(hang_up=True)] * transport.ATTEMPTS,
+        Answer(headers=ours),
+        Answer(204),
+        Answer(body=b"[]"),
+        Answer(204),
+    ]
+    assert store.finish_parts("x", upload, [part]).etag == ours["Etag"] + "-slo"
+    deleted = [request.path for request in script.requests if request.verb == "DELETE"]
+    assert deleted[0].endswith("/c_segments/x%2Fold%2F1")
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -231,6 +231,15 @@ def test_an_upload_that_fails_leaves_the_old_object(here: Here) -> None:
     assert here.segments() == before
 
 
+def test_an_abort_after_the_finish_takes_nothing(here: Here) -> None:
+    """Whoever did not hear that the manifest has landed, and aborts, does no harm."""
+    upload = here.driver.start_parts("x", Headers())
+    parts = [here.driver.put_part("x", upload, n, b) for n, b in enumerate(BODIES, 1)]
+    here.driver.finish_parts("x", upload, parts)
+    here.driver.abort_parts("x", upload)
+    assert here.bucket.get("x") == WHOLE
+
+
 def test_surplus_parts_are_removed(here: Here) -> None:
     """Parts that a finish leaves out are no part of the object, and no orphans."""
     upload = here.driver.start_parts("x", Headers())

@@ -35,7 +35,7 @@ def test_pages_of_any_size_fold_to_the_same_entries(stored, limit, prefix):
 def test_a_marker_without_a_slash_is_the_directory():
     """Swift's tools keep `a` for the directory `a/`: it shows once, with keys below or without."""
 
-    def folder(key, size=0):
+    def folder(key: str, size: int = 0) -> ObjectInfo:
         return ObjectInfo(key, size, ETag("e"), 0, content_type=FOLDER_TYPE)
 
     plain = ObjectInfo("a.txt", 1, ETag("e"), 0)

@@ -106,7 +106,7 @@ class Copy:
             return self.parts.write_manifest(self.target, copies, prefix, self._headers(found))
         except BaseException:
             with suppress(ObjfsError):  # the first error is the one to report
-                self.segments.drop(prefix)
+                self.segments.abandon(self.target, prefix)
             raise
 
     def _through(self, source: Driver, found: Mapping[str, str]) -> ObjectInfo:

@@ -27,6 +27,7 @@ from objfs.errors import (
     NotFound,
     ObjfsError,
     PreconditionFailed,
+    Unavailable,
     Unsupported,
 )
 from objfs.store.base import Body, Capabilities, Sink, Usage, etag_of
@@ -213,10 +214,11 @@ class SwiftStore:
         call = Call("PUT", "PUT", (self._container, key), headers=sent, body=body)
         try:
             if expect.absent:
-                self._put_new(call, ETag(md5))
+                call = replace(call, headers={**call.headers, "If-None-Match": "*"})
+                self._put_once(call, ETag(md5))
             else:
                 with self._segments.replacing(key):
-                    self._transport.ask(call)
+                    self._put_once(call, ETag(md5))
         except NotFound as error:
             raise self._no_container("PUT") from error
         size = wire.body_size(body)
@@ -224,11 +226,16 @@ class SwiftStore:
             key, size, ETag(md5), time.time_ns(), headers.content_type, dict(headers.metadata)
         )
 
-    def _put_new(self, call: Call, md5: ETag) -> None:
+    def _put_once(self, call: Call, md5: ETag) -> None:
+        """Send the bytes; when the answer was lost, they have landed if the object is made of them.
+
+        Semantics: what was in their place is removed only by whoever knows that they have.
+        """
         try:
-            self._transport.ask(replace(call, headers={**call.headers, "If-None-Match": "*"}))
-        except PreconditionFailed as error:
-            if not was_repeated(error) or self.head(call.key).etag != md5:
+            self._transport.ask(call)
+        except (PreconditionFailed, Unavailable) as error:
+            lost = was_repeated(error) or isinstance(error, Unavailable)
+            if not lost or self._segments.etag_now(call.key) != md5:
                 raise
 
     def copy(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from objfs.errors import NoSuchUpload, NotFound, PreconditionFailed, StoreError
+from objfs.errors import NoSuchUpload, NotFound, PreconditionFailed, StoreError, Unavailable
 from objfs.store.base import Body, etag_of
 from objfs.store.swift import wire
 from objfs.store.swift.products import Product
@@ -125,7 +125,7 @@ class Parts:
         """See `Driver.abort_parts`. The upload's own object goes last."""
         upload = Upload(key, id_)
         self._forget(id_)
-        failed = self._segments.drop(upload.prefix)
+        failed = self._segments.abandon(key, upload.prefix)
         failed += self._segments.remove_paths([(self._segments.container, upload.name)])
         if failed:
             raise failed[0]
@@ -156,18 +156,13 @@ class Parts:
         )
 
     def _put(self, call: Call, etag: ETag) -> None:
+        """Send a manifest; one whose answer was lost has landed if the object is what it makes."""
         try:
             self._transport.ask(call)
-        except PreconditionFailed as error:
-            if not was_repeated(error) or self._etag_now(call.key) != etag:
+        except (PreconditionFailed, Unavailable) as error:
+            lost = was_repeated(error) or isinstance(error, Unavailable)
+            if not lost or self._segments.etag_now(call.key) != etag:
                 raise
-
-    def _etag_now(self, key: str) -> ETag:
-        try:
-            answer = self._transport.ask(Call("HEAD", "HEAD", (self._container, key)))
-        except NotFound:
-            return ETag("")
-        return wire.etag_from(answer.headers)
 
     def _static(self, key: str, named: Sequence[Segment], headers: Headers) -> Call:
         rows: list[dict[str, Any]] = [

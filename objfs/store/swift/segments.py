@@ -118,6 +118,14 @@ class Segments:
             return self._dynamic(etag, unquote(headers["x-object-manifest"]))
         return self._static(key, etag) if etag.endswith(wire.SLO) else Made(etag)
 
+    def etag_now(self, key: str) -> ETag:
+        """Of the object, "" where there is none or the store does not tell."""
+        try:
+            answer = self._transport.ask(Call("HEAD", "HEAD", (self._container, key)))
+        except ObjfsError:
+            return ETag("")
+        return wire.etag_from(answer.headers)
+
     def _dynamic(self, etag: ETag, manifest: str) -> Made:
         container, _, prefix = manifest.lstrip("/").partition("/")
         if not prefix:
@@ -285,6 +293,16 @@ class Segments:
         except BaseException:
             self.drop(prefix)
             raise
+
+    def abandon(self, key: str, prefix: str) -> list[ObjfsError]:
+        """Remove all below a prefix, unless the object is made of it by now; what failed.
+
+        INVARIANT: segments of a manifest that is there are never removed. The answer to the PUT of
+        a manifest may be lost, and whoever takes that for a failure comes here.
+        """
+        if any(segment.name.startswith(prefix) for segment in self.made_of(key).segments):
+            return []
+        return self.drop(prefix)
 
     def drop(self, prefix: str, keep: Iterable[str] = ()) -> list[ObjfsError]:
         """Remove all below a prefix in our container, but what is to be kept; what failed."""
