@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from objfs.errors import NotFound, PreconditionFailed
+from objfs.errors import NoSuchUpload, NotFound, PreconditionFailed
 from objfs.store.swift.driver import SwiftStore
 from objfs.types import ABSENT, ETag, Expect, Headers, Part
 from tests.servers import Server
@@ -264,12 +264,15 @@ def test_a_refused_create_leaves_no_change(here: Here) -> None:
 
 
 def test_a_new_process_goes_on_with_an_upload(here: Here, swift_server: Server) -> None:
-    """What an upload is stands in the store: another driver sends a part and finishes it."""
+    """What an upload is stands in the store: another driver finds, completes and finishes it."""
     upload = here.driver.start_parts("x", Headers("text/resumed", {"k": "v"}))
     first = here.driver.put_part("x", upload, 1, b"1" * 100)
     other = store_on(swift_server, here.container)
     second = other.put_part("x", upload, 2, b"2")
+    assert other.list_parts("x", upload) == [first, second]
     other.finish_parts("x", upload, [first, second])
+    with pytest.raises(NoSuchUpload):
+        other.list_parts("x", upload)
     other.close()
     head = here.bucket.head("x")
     assert (head.content_type, dict(head.metadata or {})) == ("text/resumed", {"k": "v"})

@@ -321,6 +321,11 @@ class SwiftStore:
         wire.checked_key("PART", key)
         return self._parts.put(key, upload, number, body)
 
+    def list_parts(self, key: str, upload: str) -> Sequence[Part]:
+        """The parts that the store has, in order. Raises `NoSuchUpload`."""
+        wire.checked_key("LIST", key)
+        return self._parts.listed(key, upload)
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:

@@ -92,7 +92,7 @@ class Parts:
         return Part(number, ETag(md5), wire.body_size(body))
 
     def listed(self, key: str, id_: str) -> list[Part]:
-        """The parts that the store has, in order. Raises `NoSuchUpload`."""
+        """See `SwiftStore.list_parts`."""
         upload = Upload(key, id_)
         self._headers(upload)
         return [
