@@ -30,8 +30,12 @@ IMPURE = {
     *("trio", "asyncio", "threading", "multiprocessing", "subprocess", "socket", "select", "ssl"),
     *("os", "shutil", "tempfile", "mmap", "sqlite3", "time", "random", "logging"),
     *("pyfuse3", "boto3", "botocore", "urllib3", "awscrt"),
+    *("keystoneauth1", "openstack", "requests", "swiftclient"),
 }
-HOMES = {"boto3": "store", "botocore": "store", "pyfuse3": "fuse"}
+HOMES = {
+    **dict.fromkeys(("boto3", "botocore", "keystoneauth1", "openstack", "swiftclient"), "store"),
+    "pyfuse3": "fuse",
+}
 LONGEST = 400
 EMPTY_NAMES = {"manager", "helper", "helpers", "util", "utils", "common"}
 TOP_LEVEL = {"pyproject.toml", "objfs", "tests", "scripts", "README.md", "LICENSE"}

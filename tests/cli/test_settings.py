@@ -151,6 +151,17 @@ def test_caches_differ_by_url_and_endpoint():
     assert len(folders) == 6
 
 
+def test_swift_accounts_do_not_share_a_cache_folder():
+    """One container's name in two accounts is two containers; a changed key is no other account."""
+    one = {"ST_AUTH": "http://a", "ST_USER": "u", "ST_KEY": "k"}
+    folders = [
+        resolve("swift://c", "/mnt", [], environ=environ, file=NOWHERE).cache.folder
+        for environ in (one, one | {"ST_KEY": "l"}, one | {"ST_USER": "v"}, {"OS_CLOUD": "u"})
+    ]
+    assert folders[0] == folders[1]
+    assert len(set(folders)) == 3
+
+
 def test_mount_takes_what_mount8_passes():
     """The words of fstab(5) that are not ours mean nothing; ro is read-only."""
     text = "rw,_netdev,nofail,noauto,user,users,defaults,dev,nosuid,noexec,noatime,relatime"

@@ -94,3 +94,25 @@ def test_all_containers_of_an_account(swift: Server, tmp_path: Path) -> None:
         assert plain(swift).names(two) == ["large", "small"]
         mount.sh(f"cmp ../right {two}/large && ! rmdir {two} 2>/dev/null && rmdir {one}")
         mount.sh(f"test ! -e {one} && rm {two}/* && rmdir {two} && df . > /dev/null")
+
+
+@pytest.mark.parametrize(
+    ("url", "change", "code", "said"),
+    [
+        ("swift://never-made", {}, 3, "never-made/: no such container"),
+        ("swift://c", {"ST_KEY": "wrong"}, 4, "the login is refused (HTTP 401)"),
+        ("swift://c", {"ST_KEY": ""}, 4, "ST_KEY not set"),
+        ("swift://c", {"ST_AUTH": "http://127.0.0.1:1/auth"}, 5, "no connection"),
+        ("swift:///x", {}, 2, "names no container"),
+    ],
+)
+def test_a_mount_that_cannot_be_is_one_sentence(
+    swift: Server, tmp_path: Path, url: str, change: dict[str, str], code: int, said: str
+) -> None:
+    """What is wrong and what to do, with the exit code that the README gives."""
+    mount = Mounted(Store("swift", url, env=environment(swift) | change), tmp_path)
+    done = mount.objfs("mount", "--cache-dir", str(mount.cache), url, str(mount.path))
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert swift.swift_key not in done.stderr
