@@ -190,7 +190,10 @@ class Renames:
         Where its usual marker was among the originals, both went with that.
         """
         if all(info.key != source for info in moved):
-            await self._mount.bucket.delete(source)
+            try:
+                await self._mount.bucket.delete(source)
+            except ObjfsError as error:
+                log.warning("%s was renamed, and its marker may stay: %s", source, error)
 
     async def _delete_all(self, originals: list[ObjectInfo]) -> Mapping[str, Exception]:
         """What could not be removed, and why."""

@@ -107,7 +107,7 @@ def test_all_containers_of_an_account(swift: Server, tmp_path: Path) -> None:
     ],
 )
 def test_a_mount_that_cannot_be_is_one_sentence(
-    swift: Server, tmp_path: Path, url: str, change: dict[str, str], code: int, said: str
+    swift: Server, tmp_path: Path, *, url: str, change: dict[str, str], code: int, said: str
 ) -> None:
     """What is wrong and what to do, with the exit code that the README gives."""
     mount = Mounted(Store("swift", url, env=environment(swift) | change), tmp_path)
