@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 MOST = 64 * 2**20
 OPERATIONS = (
-    ("LIST", r"GET \S*[?&]list-type="),
+    ("LIST", r"GET \S*[?&](list-type|prefix|delimiter)="),
     ("LIST_PARTS", r"GET \S*[?&]uploadId="),
     ("GET", "GET "),
     ("HEAD", "HEAD "),
@@ -210,7 +210,7 @@ class Proxy:
     ) -> bool:
         """One request and its answer; whether the connection goes on."""
         request = await _head(reader)
-        operation = _operation(request)
+        operation = operation_of(request.line, copies=bool(request.header("x-amz-copy-source")))
         self.counts[operation] += 1
         fault = next((f for f in self._faults if f.fits(operation, request.line)), Fault())
         fault.hits += 1
@@ -277,10 +277,11 @@ def _bodiless(request: Message, answer: Message) -> bool:
     return request.line.startswith("HEAD ") or answer.line.split()[1] in {"204", "304"}
 
 
-def _operation(request: Message) -> str:
-    if request.header("x-amz-copy-source"):
+def operation_of(line: str, *, copies: bool = False) -> str:
+    """What a request asks for, by its first line; `copies`: it names a source to copy from."""
+    if copies:
         return "COPY"
-    return next(name for name, line in OPERATIONS if re.match(line, request.line))
+    return next((name for name, pattern in OPERATIONS if re.match(pattern, line)), "OTHER")
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

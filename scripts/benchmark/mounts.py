@@ -1,10 +1,6 @@
-"""The file systems that are compared: each is mounted new, asked what it used, and always ended.
-
-A further one is one more subclass of `Mount` and its line in `CONTENDERS`.
-"""
+"""One mounted file system, whosesoever: made new, asked what it used, and always ended."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from objfs import runtime
@@ -30,14 +27,31 @@ class Failed(Exception):
     """A workload did not do what it should; the message says what happened instead."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a mount is to be, and of what."""
+
+    server: Server
+    """As the mount is to reach it: maybe through a link."""
+    bucket: str
+    point: Path
+    cache: Path
+    tag: str
+    """A prefix of names in the bucket that nobody else uses."""
+    early: bool = False
+    """close() may return before the store has the bytes."""
+
+
 class Mount(ABC):
     """One daemon that serves one bucket at one mount point."""
 
-    def __init__(self, server: Server, bucket: str, point: Path, cache: Path) -> None:
-        self.server = server
-        self.bucket = bucket
-        self.point = point
-        self.cache = cache
+    def __init__(self, place: Place) -> None:
+        self.server = place.server
+        self.bucket = place.bucket
+        self.point = place.point
+        self.cache = place.cache
+        self.tag = place.tag
+        self.early = place.early
         self.pid = 0
         self.started = 0
         """With the PID this names the process for good, see `objfs.runtime.start_time`."""
@@ -49,6 +63,27 @@ class Mount(ABC):
     @abstractmethod
     def unmount(self) -> None:
         """Unmount as a user would; the daemon may live on and upload. Raises Failed."""
+
+    def requests(self) -> dict[str, int]:
+        """What it says that it has asked of the store, by operation; {} when it cannot tell."""
+        return {}
+
+    def run_daemon(self, command: Sequence[str], log: Path) -> None:
+        """Start a daemon that stays in the foreground, and wait until it has mounted."""
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for us, who then end it in good order
+            )
+        self.pid, self.started = process.pid, runtime.start_time(process.pid)
+        ready = wait_until(lambda: self.is_mounted or process.poll() is not None, START_SECONDS)
+        if not ready or process.returncode is not None:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise Failed(f"{command[0]} did not mount within {START_SECONDS:.0f} s: {last}")
 
     def environment(self) -> dict[str, str]:
         """Ours without anybody's settings, and how this contender finds the server."""
@@ -103,110 +138,11 @@ class Mount(ABC):
         return runtime.mount_at(str(self.point)) is not None
 
 
-class Objfs(Mount):
-    """`objfs mount` with its defaults."""
-
-    program = str(CHECKOUT / ".venv/bin/objfs")
-
-    def environment(self) -> dict[str, str]:
-        """The endpoint goes on the command line, as README has it."""
-        told = {**super().environment(), **self.server.environment()}
-        told.pop("AWS_ENDPOINT_URL_S3")
-        return told
-
-    def start(self) -> None:
-        """It returns when the mount answers."""
-        url = f"s3://{self.bucket}"
-        options = ["--endpoint-url", self.server.endpoint, "--cache-dir", str(self.cache)]
-        command = [self.program, "mount", "--json", *options, url, str(self.point)]
-        with subprocess.Popen(
-            command,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                said, complaint = process.communicate()
-            except BaseException:  # Ctrl-C: without its PID the daemon could not be ended
-                self._note(process.communicate(timeout=START_SECONDS)[0])
-                raise
-        if process.returncode:
-            raise Failed(f"objfs mount: {complaint.strip()}")
-        self._note(said)
-
-    def _note(self, said: str) -> None:
-        if said.startswith("{"):
-            self.pid = json.loads(said).get("pid", 0)
-            self.started = runtime.start_time(self.pid)
-
-    def unmount(self) -> None:
-        """It waits for the uploads, of which there are none after a close()."""
-        seconds = f"{END_SECONDS:.0f}"
-        command = [self.program, "umount", "--timeout", seconds, str(self.point)]
-        call_or_fail(command, self.environment())
-
-
-class Rclone(Mount):
-    """`rclone mount` with the cache that makes it a full file system, and otherwise its defaults.
-
-    Semantics: with --vfs-write-back 0s it uploads in close() as objfs does; its default is to
-    reply at once and to upload five seconds later, which would be measured as waiting.
-    """
-
-    program = str(CHECKOUT / ".venv-rclone/bin/rclone")
-
-    def environment(self) -> dict[str, str]:
-        """All configuration, so that nobody's file is read and no secret is on a command line."""
-        remote = {
-            "TYPE": "s3",
-            "PROVIDER": "Ceph",
-            "ENDPOINT": self.server.endpoint,
-            "REGION": self.server.region,
-            "ACCESS_KEY_ID": self.server.access_key,
-            "SECRET_ACCESS_KEY": self.server.secret_key,
-        }
-        told = {f"RCLONE_CONFIG_BENCH_{name}": value for name, value in remote.items()}
-        return {**super().environment(), **told, "RCLONE_CONFIG": os.devnull}
-
-    def start(self) -> None:
-        """In the foreground, since its --daemon tells no PID."""
-        self.cache.mkdir(exist_ok=True)
-        log = self.cache / "rclone.log"
-        options = ["--vfs-cache-mode", "full", "--vfs-cache-max-size", "100G"]
-        options += ["--vfs-write-back", "0s", "--cache-dir", str(self.cache)]
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [self.program, "mount", *options, f"bench:{self.bucket}", str(self.point)],
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is for us, who then end it in good order
-            )
-        self.pid, self.started = process.pid, runtime.start_time(process.pid)
-        ready = wait_until(lambda: self.is_mounted or process.poll() is not None, START_SECONDS)
-        if not ready or process.returncode is not None:
-            last = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise Failed(f"rclone did not mount within {START_SECONDS:.0f} s: {last}")
-
-    def unmount(self) -> None:
-        """By the kernel; rclone ends by itself."""
-        call_or_fail(["fusermount3", "-u", str(self.point)], self.environment())
-
-
-CONTENDERS: dict[str, type[Mount]] = {"objfs": Objfs, "rclone": Rclone}
-"""objfs first: the others are compared with it."""
-
-
 @contextmanager
-def mounted(name: str, server: Server, bucket: str, folder: Path, cache: Path) -> Iterator[Mount]:
-    """A mount of contender *name*, on a mount point in *folder*, ended however the block ends."""
-    point = folder / "mnt"
-    point.mkdir(exist_ok=True)
-    mount = CONTENDERS[name](server, bucket, point, cache)
+def mounted(kind: type[Mount], place: Place) -> Iterator[Mount]:
+    """A mount, ended however the block ends. Raises Failed."""
+    place.point.mkdir(exist_ok=True)
+    mount = kind(place)
     try:
         mount.start()
         yield mount

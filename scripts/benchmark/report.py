@@ -1,135 +1,86 @@
-"""What was measured, in numbers, as a table and as JSON."""
+"""The tables: Markdown, so that README can have them as they are."""
 
-import os
-import platform
-import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from scripts.benchmark.workloads import MIB, WORKLOADS
-
-RAW = "boto3"
-"""The plain client among the contenders: no mount, so no ratio and no memory of its own."""
-OURS = "objfs"
+from scripts.benchmark.contenders import OURS
+from scripts.benchmark.data import MIB, Bench
+from scripts.benchmark.results import CLIENT, CLIENT_SHARE, Line, Results, Sample
+from scripts.benchmark.workloads import WORKLOADS
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One run of one workload. An error means that the numbers are meaningless."""
-
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    """Of the daemon, while the workload ran."""
-    peak_memory: int = 0
-    """Bytes that the daemon had resident at most since it was started."""
-    error: str = ""
-
-
-@dataclass
-class Results:
-    """All samples, by workload and contender."""
-
-    samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
-
-    def add(self, workload: str, contender: str, sample: Sample) -> None:
-        """Keep one more."""
-        self.samples.setdefault(workload, {}).setdefault(contender, []).append(sample)
-
-    def middle(self, workload: str, contender: str) -> Sample | None:
-        """Median times and the highest memory of the runs; an error when any of them failed.
-
-        None when there was no run.
-        """
-        runs = self.samples.get(workload, {}).get(contender, [])
-        failed = [run for run in runs if run.error]
-        if failed or not runs:
-            return failed[0] if failed else None
-        return Sample(
-            statistics.median(run.seconds for run in runs),
-            statistics.median(run.cpu_seconds for run in runs),
-            max(run.peak_memory for run in runs),
-        )
-
-    def ratio(self, workload: str, contender: str) -> float | None:
-        """How many times as long as ours it took; None where one of both did not do it."""
-        ours, other = self.middle(workload, OURS), self.middle(workload, contender)
-        if ours is None or other is None or ours.error or other.error:
-            return None
-        return other.seconds / ours.seconds
-
-    def problems(self) -> list[str]:
-        """Every failure, ours and others', and every limit of ours that was passed."""
-        found = []
-        for workload, contenders in self.samples.items():
-            limit = WORKLOADS[workload].memory_limit
-            for contender, runs in contenders.items():
-                found += [f"{workload}, {contender}: {run.error}" for run in runs if run.error]
-                peak = max(run.peak_memory for run in runs)
-                if limit and peak >= limit:
-                    told = f"{peak / MIB:.0f} MiB resident, and the limit is {limit / MIB:.0f}"
-                    found.append(f"{workload}, {contender}: {told}")
-        return found
-
-    def as_json(self) -> dict[str, object]:
-        """Medians, ratios and all samples, with the machine that they are from."""
-        return {
-            "machine": {"cpus": os.cpu_count(), "kernel": platform.release()},
-            "workloads": {
-                workload: {
-                    contender: {
-                        "median": asdict(self.middle(workload, contender) or Sample()),
-                        "ratio": self.ratio(workload, contender),
-                        "samples": [asdict(run) for run in runs],
-                    }
-                    for contender, runs in contenders.items()
-                }
-                for workload, contenders in self.samples.items()
-            },
-            "problems": self.problems(),
-        }
+def tables(results: Results, contenders: Sequence[str], bench: Bench) -> Iterator[str]:
+    """Times and ratios; then what they cost; then what went wrong."""
+    peers = [name for name in contenders if name != OURS]
+    yield "Seconds (MiB/s), median. The ratio is the best peer's time by objfs's: above 1, objfs is"
+    yield "faster. A peer that took over 40 s or failed was not run again."
+    yield ""
+    head = ["workload", "ms", OURS, *peers, CLIENT, "ratio", "target"]
+    if not peers:
+        head = ["workload", "ms", OURS, CLIENT]
+    yield from _table(head, [_times(line, head, results, bench) for line in results.lines()])
+    yield ""
+    yield "What it took: requests / MiB fetched / CPU seconds and peak MiB of the daemon."
+    yield ""
+    head = ["workload", "ms", *contenders, CLIENT]
+    rows = [
+        [
+            WORKLOADS[name].title,
+            f"{round_trip:g}",
+            *(_cost(results.middle(round_trip, name, who)) for who in head[2:]),
+        ]
+        for round_trip, name in results.timed()
+    ]
+    yield from _table(head, rows)
+    problems = results.problems()
+    if problems:
+        yield ""
+        yield from (f"problem: {problem}" for problem in problems)
 
 
-def show(results: Results, contenders: Sequence[str], rounds: int, console: Console) -> None:
-    """Print the table: a time for each contender, what it is to ours, and what the daemon took."""
-    title = f"Seconds until done, median of {rounds} (MiB/s); daemon: peak MiB resident / CPU s"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("workload")
-    for name in (*contenders, RAW):
-        table.add_column(name, justify="right")
-    others = [name for name in contenders if name != OURS]
-    for name in others:
-        table.add_column(f"{name} / {OURS}", justify="right")
-    for name in contenders:
-        table.add_column(f"{name} daemon", justify="right")
-    for workload in results.samples:
-        times = [_time(workload, results.middle(workload, name)) for name in (*contenders, RAW)]
-        ratios = [results.ratio(workload, name) for name in others]
-        shown = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
-        used = [_used(results.middle(workload, name)) for name in contenders]
-        table.add_row(WORKLOADS[workload].title, *times, *shown, *used)
-    console.print(table)
-    if others:
-        console.print(f"Above 1 {OURS} is faster.")
-    for problem in results.problems():
-        console.print(f"[red]problem:[/red] {escape(problem)}")
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    align: list[Callable[[str, int], str]] = [str.ljust, *[str.rjust] * (len(head) - 1)]
+    for row in (head, ["-" * width for width in widths], *rows):
+        cells = (one(cell, width) for one, cell, width in zip(align, row, widths, strict=True))
+        yield f"| {' | '.join(cells)} |"
 
 
-def _time(workload: str, sample: Sample | None) -> str:
-    if sample is None:
-        return ""
-    if sample.error:
-        return "[red]failed[/red]"
-    moved = WORKLOADS[workload].moved
-    rate = f" ({moved / MIB / sample.seconds:.0f})" if moved else ""
-    return f"{sample.seconds:.2f}{rate}"
+def _times(line: Line, head: Sequence[str], results: Results, bench: Bench) -> list[str]:
+    own = line.title == WORKLOADS[line.workload].title
+    moved = WORKLOADS[line.workload].moved(bench) if own else 0
+    row = [line.title, f"{line.round_trip:g}"]
+    for name in head[2:]:
+        if name == "ratio":
+            row.append(f"{line.ratio:.2f}" if line.ratio else "")
+        elif name == "target":
+            row.append(_target(line))
+        elif name in line.took:
+            rate = f" ({moved / MIB / line.took[name]:.0f})" if moved else ""
+            row.append(f"{line.took[name]:.3g}{rate}")
+        else:
+            failed = own and results.runs(line.round_trip, line.workload, name)
+            row.append("failed" if failed else "")
+    return row
 
 
-def _used(sample: Sample | None) -> str:
+def _target(line: Line) -> str:
+    """Each target, and whether it is met."""
+    told = []
+    if line.target and line.ratio:
+        told.append(f"≥ {line.target:g} {_met(line.ratio >= line.target)}")
+    if CLIENT in line.took and OURS in line.took:
+        share = line.took[CLIENT] / line.took[OURS]
+        told.append(f"{share:.0%} of {CLIENT} {_met(share >= CLIENT_SHARE)}")
+    return ", ".join(told)
+
+
+def _met(met: bool) -> str:  # noqa: FBT001  # one obvious argument
+    return "met" if met else "MISSED"
+
+
+def _cost(sample: Sample | None) -> str:
     if sample is None or sample.error:
         return ""
-    return f"{sample.peak_memory / MIB:.0f} / {sample.cpu_seconds:.2f}"
+    requests = "?" if sample.requests is None else str(sum(sample.requests.values()))
+    fetched = "?" if sample.fetched is None else f"{sample.fetched / MIB:.3g}"
+    return f"{requests} / {fetched} / {sample.cpu_seconds:.3g} / {sample.peak_memory / MIB:.0f}"

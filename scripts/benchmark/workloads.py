@@ -1,86 +1,76 @@
 """What is measured: ordinary programs on a mount, and what they must have achieved.
 
 Semantics: a time ends when the result is there. For reading that is the last byte (dd and wc count
-them), for writing the moment at which the store answers a HEAD with the right size.
+them), for writing the moment at which the store itself answers with the right size.
 """
 
-import contextlib
-import hashlib
+import json
 import os
+import random
 import signal
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts.benchmark.data import MIB, Bench, keys_of_many, keys_of_tree
 from scripts.benchmark.mounts import Failed, Mount, wait_until
-from tests.servers import Server, client
 
-KIB, MIB, GIB = 2**10, 2**20, 2**30
-LARGE_BYTES = GIB
-COPY_BYTES = 512 * MIB
-BIG_BYTES = 2 * GIB
-BIG_MEMORY = 256 * MIB
-SMALL_BYTES = 16 * KIB
-TREE_FOLDERS, TREE_FILES = 20, 100
-SMALL_FILES = 300
-RANGE_BYTES, RANGE_THREADS = 8 * MIB, 8
-TIMEOUT_SECONDS = 180.0
+PROGRAMS = Path(__file__).with_name("programs.py")
+TIMEOUT_SECONDS = 120.0
+MEMORY = 256 * MIB
+THREADS = 32
+KNOWN_FOLDER, KNOWN_TIMES, KNOWN_SECONDS = "tree/d00", 20, 10.0
 
+Figures = dict[str, float]
+"""What else a workload found out, in the units of `FIGURES`; "seconds" is the time itself."""
+Job = Callable[[Bench, Mount], Figures]
 
-@dataclass(frozen=True)
-class Bench:
-    """What every workload finds: a loaded bucket, local files to copy in, a folder to copy out."""
-
-    server: Server
-    bucket: str
-    folder: Path
-
-    @property
-    def sources(self) -> Path:
-        """Local files, made by `make_sources`."""
-        return self.folder / "sources"
-
-    def head(self, key: str) -> int:
-        """The size of an object, -1 when there is none."""
-        s3 = client(self.server)
-        try:
-            return s3.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
-        except s3.exceptions.ClientError:
-            return -1
-
-
-Job = Callable[[Bench, Mount], None]
+FIGURES = {
+    "middle": "middle of the reads, s",
+    "slowest": "slowest read, s",
+    "returned": "until the programs were done, s",
+}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`timed` runs on a mount with an empty cache.
-
-    Where there is a `before`, it runs first, in a mount of its own and unmeasured; with
-    `keep_cache` the measured mount finds what that one left on the disk.
-    """
+    """`job` runs on a fresh mount with an empty cache, once `prepare` has run on the bucket."""
 
     title: str
-    timed: Job
-    moved: int = 0
+    job: Job
+    needs: tuple[str, ...] = ()
+    """The objects that it reads, see `data.objects_of`."""
+    sources: tuple[str, ...] = ()
+    """The local files, see `data.make_sources`."""
+    prepare: Callable[[Bench, str], None] | None = None
+    """Given the tag that what it writes is to begin with."""
+    then: str = ""
+    """The workload that follows in another mount, and finds what this one left on the disk."""
+    follows: bool = False
+    early: bool = False
+    """close() may return before the store has the bytes."""
+    moved: Callable[[Bench], int] = lambda _: 0
     """Bytes, where a throughput says something."""
-    before: Job | None = None
-    keep_cache: bool = False
-    raw: Callable[[Bench], None] | None = None
-    """The same work by a plain client, without any mount."""
-    objfs_only: bool = False
-    """A requirement rather than a comparison: measured in the first round only."""
-    memory_limit: int = 0
-    """Bytes that objfs may have resident; 0 is any number."""
+    without: tuple[str, ...] = ()
+    """Contenders that have nothing to show in it."""
+    ours_alone: bool = False
+    """A requirement rather than a comparison: measured once at each round-trip time."""
+    target: tuple[float, float] = (0.0, 0.0)
+    """How many times as long the best peer is to take, at no delay and through a link."""
+    figure_targets: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The same of its figures."""
+
+
+# --- running programs ---------------------------------------------------------------------------
 
 
 def run(mount: Mount, command: Sequence[str | Path]) -> str:
-    """Run a program on a mount; what it printed on both outputs. Raises Failed.
-
-    A program in a hung mount cannot be killed before the daemon is.
-    """
+    """Run a program on a mount; what it printed on both outputs. Raises Failed."""
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -89,19 +79,31 @@ def run(mount: Mount, command: Sequence[str | Path]) -> str:
         text=True,
         start_new_session=True,
     ) as process:
-        try:
-            said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
-        except BaseException as failure:
-            mount.kill(signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(failure, subprocess.TimeoutExpired):
-                hung = f"{command[0]} was not done after {TIMEOUT_SECONDS:.0f} s"
-                raise Failed(hung) from None
-            raise
+        return _finish(mount, process, str(command[0]))
+
+
+def _finish(mount: Mount, process: "subprocess.Popen[str]", name: str) -> str:
+    """Its output. A program in a hung mount cannot be killed before the daemon is."""
+    try:
+        said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    except BaseException as failure:
+        mount.kill(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if isinstance(failure, subprocess.TimeoutExpired):
+            hung = f"{name} was not done after {TIMEOUT_SECONDS:.0f} s"
+            raise Failed(hung) from None
+        raise
     if process.returncode:
-        raise Failed(f"{command[0]} exited with {process.returncode}: {said.strip()[-300:]}")
+        raise Failed(f"{name} exited with {process.returncode}: {said.strip()[-300:]}")
     return said
+
+
+def program(mount: Mount, name: str, *arguments: object) -> Figures:
+    """Run one of ours, see `programs`; what it told. Raises Failed."""
+    command = [sys.executable, "-I", str(PROGRAMS), name, *map(str, arguments)]
+    told: Figures = json.loads(run(mount, command))
+    return told
 
 
 def expect(what: str, right: object, found: object) -> None:
@@ -110,160 +112,257 @@ def expect(what: str, right: object, found: object) -> None:
         raise Failed(f"{what}: expected {right}, found {found}")
 
 
-def name_of(mount: Mount) -> str:
-    """A name in the bucket for what this contender copies in."""
-    return type(mount).__name__.lower()
+def until_stored(what: str, condition: Callable[[], bool]) -> None:
+    """Wait for the store. Raises Failed."""
+    if not wait_until(condition, TIMEOUT_SECONDS):
+        raise Failed(f"{what} was not stored after {TIMEOUT_SECONDS:.0f} s")
 
 
-def read_large(_bench: Bench, mount: Mount) -> None:
+# --- reading ------------------------------------------------------------------------------------
+
+
+def read_large(bench: Bench, mount: Mount) -> Figures:
     """Read the large object from begin to end."""
     said = run(mount, ["dd", f"if={mount.point}/large", "of=/dev/null", "bs=1M"])
-    expect("bytes read", str(LARGE_BYTES), said.splitlines()[-1].split()[0])
+    expect("bytes read", str(bench.sizes.large), said.splitlines()[-1].split()[0])
+    return {}
 
 
-def read_large_raw(bench: Bench) -> None:
-    """Read the large object with ranged GETs of boto3, side by side."""
-    s3 = client(bench.server)
-
-    def read(offset: int) -> int:
-        wanted = f"bytes={offset}-{offset + RANGE_BYTES - 1}"
-        answer = s3.get_object(Bucket=bench.bucket, Key="large", Range=wanted)
-        return len(answer["Body"].read())
-
-    with ThreadPoolExecutor(RANGE_THREADS) as pool:
-        expect("bytes read", LARGE_BYTES, sum(pool.map(read, range(0, LARGE_BYTES, RANGE_BYTES))))
+def read_several(bench: Bench, mount: Mount) -> Figures:
+    """Read several objects at once."""
+    told = program(mount, "several", mount.point / "several")
+    expect("bytes read", bench.sizes.several * bench.sizes.several_bytes, told.pop("bytes"))
+    return told
 
 
-def read_tree(_bench: Bench, mount: Mount) -> None:
+def read_scattered(bench: Bench, mount: Mount) -> Figures:
+    """Read small pieces at random places of the large object."""
+    return program(mount, "scattered", mount.point / "large", bench.sizes.random_reads)
+
+
+def read_tree(bench: Bench, mount: Mount) -> Figures:
     """Pack a tree of small files. Through a pipe: tar reads nothing when it writes to /dev/null."""
     script = 'set -o pipefail; tar -C "$0" -cf - tree | wc -c'
     packed = int(run(mount, ["bash", "-c", script, mount.point]))
-    expect("tar holds every byte", True, packed > TREE_FOLDERS * TREE_FILES * SMALL_BYTES)
+    smallest = len(keys_of_tree(bench.sizes)) * bench.sizes.small
+    expect("tar holds every byte", True, packed > smallest)
+    return {}
 
 
-def copy_file(bench: Bench, mount: Mount) -> None:
-    """Copy one file in."""
-    key = f"copy-{name_of(mount)}"
-    run(mount, ["cp", bench.sources / "copy", mount.point / key])
-    if not wait_until(lambda: bench.head(key) == COPY_BYTES, TIMEOUT_SECONDS):
-        raise Failed(f"{key} is not stored: its size is {bench.head(key)}")
+def read_shuffled(bench: Bench, mount: Mount) -> Figures:
+    """Read the same files by many threads, in random order."""
+    keys = keys_of_tree(bench.sizes)
+    told = program(mount, "shuffled", _listed(bench, mount, keys), THREADS)
+    expect("bytes read", len(keys) * bench.sizes.small, told.pop("bytes"))
+    return told
 
 
-def stored_small(bench: Bench, prefix: str) -> int:
-    """How many of the small files are in the bucket in full."""
-    answer = client(bench.server).list_objects_v2(Bucket=bench.bucket, Prefix=prefix + "/f")
-    return sum(item["Size"] == SMALL_BYTES for item in answer.get("Contents", ()))
+def _listed(bench: Bench, mount: Mount, keys: Sequence[str]) -> Path:
+    listed = bench.folder / "listed"
+    listed.write_text("".join(f"{mount.point}/{key}\n" for key in keys))
+    return listed
 
 
-def copy_small(bench: Bench, mount: Mount, folder: str = "small") -> None:
+# --- names --------------------------------------------------------------------------------------
+
+
+def find(bench: Bench, mount: Mount) -> Figures:
+    """Walk many directories."""
+    found = run(mount, ["find", mount.point / "many", "-mindepth", "1"]).count("\n")
+    expect("names found", bench.sizes.many_folders + bench.sizes.many_files, found)
+    return {}
+
+
+def list_flat(bench: Bench, mount: Mount) -> Figures:
+    """List a large directory with sizes and times."""
+    expect("files", bench.sizes.flat, run(mount, ["ls", "-l", mount.point / "flat"]).count(" f"))
+    return {}
+
+
+def stat_some(bench: Bench, mount: Mount) -> Figures:
+    """Stat files here and there."""
+    keys = random.Random(4).sample(keys_of_many(bench.sizes), bench.sizes.stats)
+    return program(mount, "stats", _listed(bench, mount, keys))
+
+
+def rename_folder(bench: Bench, mount: Mount) -> Figures:
+    """Rename a directory, until every object of it has its new key."""
+    old, new = f"{mount.tag}-old", f"{mount.tag}-new"
+    run(mount, ["mv", "-T", mount.point / old, mount.point / new])
+    right = [bench.sizes.small] * bench.sizes.renamed
+    until_stored(new, lambda: bench.sizes_below(new + "/") == right)
+    until_stored(f"the end of {old}", lambda: not bench.sizes_below(old + "/"))
+    return {}
+
+
+def put_renamed(bench: Bench, tag: str) -> None:
+    """A directory of its own for each contender."""
+    for number in range(bench.sizes.renamed):
+        bench.put(f"{tag}-old/f{number:03}", bench.sizes.small)
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def copy_in(bench: Bench, mount: Mount) -> Figures:
+    """Copy one large file in."""
+    key = f"{mount.tag}-copied"
+    began = time.monotonic()
+    run(mount, ["cp", bench.sources / "copied", mount.point / key])
+    returned = time.monotonic() - began
+    until_stored(key, lambda: bench.head(key) == bench.sizes.copied)
+    return {"returned": returned}
+
+
+def copy_small(bench: Bench, mount: Mount) -> Figures:
     """Copy a folder of small files in."""
-    name = f"{folder}-{name_of(mount)}"
+    name = f"{mount.tag}-small"
+    began = time.monotonic()
     run(mount, ["cp", "-r", bench.sources / "small", mount.point / name])
-    if not wait_until(lambda: stored_small(bench, name) == SMALL_FILES, TIMEOUT_SECONDS):
-        raise Failed(f"{stored_small(bench, name)} of {SMALL_FILES} files are stored")
+    returned = time.monotonic() - began
+    right = [bench.sizes.small] * bench.sizes.small_files
+    until_stored(name, lambda: bench.sizes_below(name + "/") == right)
+    return {"returned": returned}
 
 
-def copy_listed(bench: Bench, mount: Mount) -> None:
-    """The same into another folder: cp -r into one that is there would nest them."""
-    copy_small(bench, mount, "listed")
+def append(bench: Bench, mount: Mount) -> Figures:
+    """Add a line to a large object."""
+    key, line = f"{mount.tag}-appended", "one more line"
+    returned = program(mount, "append", mount.point / key, line)["seconds"]
+    until_stored(key, lambda: bench.head(key) == bench.sizes.appended + len(line) + 1)
+    return {"returned": returned}
 
 
-def list_small(_bench: Bench, mount: Mount) -> None:
-    """Find these files, and list them with their sizes and times."""
-    folder = mount.point / f"listed-{name_of(mount)}"
-    expect("files found", SMALL_FILES, run(mount, ["find", folder, "-type", "f"]).count("\n"))
-    expect("files listed", SMALL_FILES, run(mount, ["ls", "-l", folder]).count(f" {SMALL_BYTES} "))
+def put_appended(bench: Bench, tag: str) -> None:
+    """A copy for each contender."""
+    bench.copy("appended", f"{tag}-appended")
 
 
-def copy_big_in(bench: Bench, mount: Mount) -> None:
-    """Copy a file in that is far larger than the memory that objfs may take."""
-    run(mount, ["cp", bench.sources / "big", mount.point / "big"])
-    expect("bytes stored", BIG_BYTES, bench.head("big"))
+def copy_big(bench: Bench, mount: Mount) -> Figures:
+    """Copy a file in that is far larger than the memory that objfs may take, and out again."""
+    key = f"{mount.tag}-big"
+    run(mount, ["cp", bench.sources / "big", mount.point / key])
+    expect("bytes stored", bench.sizes.big, bench.head(key))
+    run(mount, ["cmp", bench.sources / "big", mount.point / key])
+    return {}
 
 
-def store_big(bench: Bench, mount: Mount) -> None:
-    """The same, unless it is in the bucket already."""
-    if bench.head("big") != BIG_BYTES:
-        copy_big_in(bench, mount)
+# --- the kernel's own ---------------------------------------------------------------------------
 
 
-def copy_big_out(bench: Bench, mount: Mount) -> None:
-    """Copy it out again, and compare."""
-    copy = bench.folder / "big"
-    try:
-        run(mount, ["cp", mount.point / "big", copy])
-        expect("SHA-256", digest(bench.sources / "big"), digest(copy))
-    finally:
-        copy.unlink(missing_ok=True)
+def reuse_known(bench: Bench, mount: Mount) -> Figures:
+    """Use what the kernel knows already, first with the daemon stopped: no handler is called.
 
-
-def copy_big(bench: Bench, mount: Mount) -> None:
-    """In and out in one mount: one peak of memory for both."""
-    copy_big_in(bench, mount)
-    copy_big_out(bench, mount)
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    Then open and list it anew, which are calls, but not of the store.
+    """
+    folder = mount.point / KNOWN_FOLDER
+    command = [sys.executable, "-I", str(PROGRAMS), "known", str(folder), str(KNOWN_TIMES)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        expect("the program knows its files", "ready", process.stdout.readline().strip())
+        asked = mount.requests()
+        mount.kill(signal.SIGSTOP)
+        # A program that waits for the daemon cannot be ended while that is stopped.
+        wake = threading.Timer(KNOWN_SECONDS, mount.kill, [signal.SIGCONT])
+        wake.start()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        wake.cancel()
+        mount.kill(signal.SIGCONT)
+        told: Figures = json.loads(_finish(mount, process, "the program that knows its files"))
+    if told["seconds"] >= KNOWN_SECONDS:
+        raise Failed("the kernel called the daemon for what it should know")
+    run(mount, ["ls", "-l", folder])
+    run(mount, ["md5sum", mount.point / keys_of_tree(bench.sizes)[0]])
+    expect("requests for what is known", asked, mount.requests())
+    return told
 
 
 WORKLOADS: dict[str, Workload] = {
-    "read-cold": Workload("read 1 GiB, cold", read_large, moved=LARGE_BYTES, raw=read_large_raw),
-    "read-warm": Workload(
-        "read 1 GiB, cached on disk",
+    "read": Workload(
+        "1 GiB read cold, one stream",
         read_large,
-        moved=LARGE_BYTES,
-        before=read_large,
-        keep_cache=True,
+        needs=("large",),
+        then="reread",
+        moved=lambda bench: bench.sizes.large,
+        target=(1.5, 1.5),
     ),
-    "tar": Workload("tar 2,000 files of 16 KiB, cold", read_tree),
-    "copy-in": Workload("copy in 512 MiB, until stored", copy_file, moved=COPY_BYTES),
-    "small-in": Workload("copy in 300 files of 16 KiB, until stored", copy_small),
-    "list": Workload("find and ls -l these 300, cold", list_small, before=copy_listed),
-    "big": Workload(
-        "copy 2 GiB in and out, compare",
-        copy_big,
-        objfs_only=True,
-        memory_limit=BIG_MEMORY,
+    "reread": Workload(
+        "the same again from the disk cache",
+        read_large,
+        needs=("large",),
+        follows=True,
+        moved=lambda bench: bench.sizes.large,
+        without=("rclone-writes",),
+        target=(1.5, 1.5),
     ),
-    "big-out": Workload(
-        "copy 2 GiB out, cold, compare",
-        copy_big_out,
-        before=store_big,
-        objfs_only=True,
-        memory_limit=BIG_MEMORY,
+    "several": Workload(
+        "8 files of 64 MiB at once",
+        read_several,
+        needs=("several",),
+        moved=lambda bench: bench.sizes.several * bench.sizes.several_bytes,
+        target=(1.5, 1.5),
     ),
+    "random": Workload(
+        "200 random 4 KiB reads over 1 GiB, cold",
+        read_scattered,
+        needs=("large",),
+        target=(1.5, 1.5),
+    ),
+    "tar": Workload(
+        "tar of 2,000 files of 16 KiB, cold", read_tree, needs=("tree",), target=(3, 10)
+    ),
+    "threads": Workload(
+        "the same files by 32 threads, shuffled", read_shuffled, needs=("tree",), target=(2, 2)
+    ),
+    "find": Workload(
+        "find over 10,000 keys in 1,100 directories", find, needs=("many",), target=(2, 2)
+    ),
+    "list": Workload("ls -l of 10,000 entries", list_flat, needs=("flat",), target=(2, 2)),
+    "stat": Workload("200 single stats, cold", stat_some, needs=("many",), target=(2, 2)),
+    "copy": Workload(
+        "512 MiB copied in, until stored",
+        copy_in,
+        sources=("copied",),
+        moved=lambda bench: bench.sizes.copied,
+        target=(1.3, 1.3),
+    ),
+    "small": Workload(
+        "300 files of 16 KiB copied in, sync, until stored",
+        copy_small,
+        sources=("small",),
+        target=(1.5, 1),
+    ),
+    "small-async": Workload(
+        "300 files of 16 KiB copied in, async, until stored",
+        copy_small,
+        sources=("small",),
+        early=True,
+        target=(0, 5),
+        figure_targets={"returned": (0, 10)},
+    ),
+    "append": Workload(
+        "one line appended to 64 MiB, until stored",
+        append,
+        needs=("appended",),
+        prepare=put_appended,
+        target=(2, 2),
+    ),
+    "rename": Workload(
+        "directory of 200 objects renamed", rename_folder, prepare=put_renamed, target=(2, 2)
+    ),
+    "known": Workload(
+        "20 re-reads and 2,000 stats, daemon stopped", reuse_known, needs=("tree",), ours_alone=True
+    ),
+    "big": Workload("2 GiB copied in, compared", copy_big, sources=("big",), ours_alone=True),
 }
-
-
-def make_sources(folder: Path, names: Sequence[str]) -> None:
-    """The local files that the workloads *names* copy in: random, so that nothing is dense."""
-    sources = folder / "sources"
-    small = sources / "small"
-    small.mkdir(parents=True)
-    for number in range(SMALL_FILES):
-        (small / f"f{number:03}").write_bytes(os.urandom(SMALL_BYTES))
-    wanted = {"copy": COPY_BYTES} if "copy-in" in names else {}
-    if {"big", "big-out"} & set(names):
-        wanted["big"] = BIG_BYTES
-    for name, size in wanted.items():
-        with (sources / name).open("wb") as file:
-            for _ in range(0, size, 64 * MIB):
-                file.write(os.urandom(64 * MIB))
-
-
-def load(bench: Bench, names: Sequence[str]) -> None:
-    """Fill the bucket with what the workloads *names* read."""
-    s3 = client(bench.server)
-    if {"read-cold", "read-warm"} & set(names):
-        s3.put_object(Bucket=bench.bucket, Key="large", Body=os.urandom(LARGE_BYTES))
-    if "tar" in names:
-        keys = [f"tree/d{a:02}/f{b:03}" for a in range(TREE_FOLDERS) for b in range(TREE_FILES)]
-
-        def put(key: str) -> None:
-            s3.put_object(Bucket=bench.bucket, Key=key, Body=os.urandom(SMALL_BYTES))
-
-        with ThreadPoolExecutor(RANGE_THREADS) as pool:
-            list(pool.map(put, keys))
+SMOKE = ("read", "random", "tar", "small", "known")
+"""What continuous integration runs, on objfs alone and on `data.SMOKE`."""
