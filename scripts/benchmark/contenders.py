@@ -81,6 +81,7 @@ class Rclone(Mount):
 
     program = str(CHECKOUT / ".venv-bench/bin/rclone")
     mode = "full"
+    settling = 8.0  # it notes which ranges it holds some 5 s after close; unmounted before, none
 
     def environment(self) -> dict[str, str]:
         """All configuration, so that nobody's file is read and no secret is on a command line."""

@@ -45,6 +45,9 @@ class Place:
 class Mount(ABC):
     """One daemon that serves one bucket at one mount point."""
 
+    settling = 0.0
+    """Seconds after the last close() until the next mount will find what this one has cached."""
+
     def __init__(self, place: Place) -> None:
         self.server = place.server
         self.bucket = place.bucket

@@ -99,6 +99,8 @@ class Rounds:
         try:
             with mounted(CONTENDERS[contender], place) as mount:
                 sample = self._sampled(network, WORKLOADS[name], mount)
+                if WORKLOADS[name].then:
+                    time.sleep(mount.settling)
         except (Failed, OSError) as failure:
             sample = Sample(error=str(failure) or repr(failure))
         self._keep(network, name, contender, sample)
