@@ -57,15 +57,15 @@ class Renames:
             await self._saving.begin_rename(source, below)
             try:
                 copies = await self._copy_all(source, below)
-                if not copies:  # nothing lies below it that would show the target
-                    await self._mount.bucket.put(below, b"", MARKER)
+                marked = await self._copy_folder(source, below)
             except ObjfsError:
                 await self._saving.end_rename(source)
                 raise
             self._move(node, parent, name, target, copies)
             await self._saving.moved(list(self._files_below(node)))
             failed = await self._delete_all([info for info, _ in copies])
-            await self._drop_marker(source, [info for info, _ in copies])
+            if marked:
+                await self._drop_folder(source)
             left = {info.key: info.etag for info, _ in copies if info.key in failed}
             await self._saving.end_rename(source, left)
             if failed:
@@ -104,7 +104,8 @@ class Renames:
                     log.warning("%s stays: %s is another object by now", info.key, target)
         await recovery.follow(self._saving.ledger, source, below, versions)
         failed = await self._delete_all(moved)
-        await self._drop_marker(source, moved)
+        if await self._copy_folder(source, below):
+            await self._drop_folder(source)
         left = {info.key: info.etag for info in moved if info.key in failed}
         await self._saving.end_rename(source, left)
         return len(moved)
@@ -184,16 +185,28 @@ class Renames:
             headers = Headers(found.content_type or MARKER.content_type, found.metadata or {})
             return await self._mount.bucket.put(target, b"", headers)
 
-    async def _drop_marker(self, source: str, moved: list[ObjectInfo]) -> None:
-        """Remove a directory's marker that does not lie below it (`ObjectInfo.is_folder`).
+    async def _copy_folder(self, source: str, below: str) -> bool:
+        """Give the target the marker that does not lie below the source, if there is one.
 
-        Where its usual marker was among the originals, both went with that.
+        It is Swift's (`ObjectInfo.is_folder`), so no other store is asked for it.
         """
-        if all(info.key != source for info in moved):
-            try:
-                await self._mount.bucket.delete(source)
-            except ObjfsError as error:
-                log.warning("%s was renamed, and its marker may stay: %s", source, error)
+        bucket = self._mount.bucket
+        if not bucket.folder_objects:
+            return False
+        try:
+            if not (await bucket.head(source.removesuffix(DELIMITER))).is_folder:
+                return False
+        except NotFound:
+            return False
+        await bucket.put(below, b"", MARKER)
+        return True
+
+    async def _drop_folder(self, source: str) -> None:
+        """Remove that marker; the driver knows it by the directory's name."""
+        try:
+            await self._mount.bucket.delete(source)
+        except ObjfsError as error:
+            log.warning("%s was renamed, and its marker may stay: %s", source, error)
 
     async def _delete_all(self, originals: list[ObjectInfo]) -> Mapping[str, Exception]:
         """What could not be removed, and why."""

@@ -42,6 +42,8 @@ class Capabilities:
     """The ETag of an object stored by one put is the MD5 of its bytes."""
     ordered: bool = True
     """Listings are in the order of the keys' UTF-8 bytes."""
+    folder_objects: bool = False
+    """An empty object may be the marker of the directory named like it (`ObjectInfo.is_folder`)."""
     top_level_objects: bool = True
     """A key without a delimiter can be an object; in a whole account it can only be a bucket."""
     max_key: int = 1024

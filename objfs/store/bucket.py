@@ -84,6 +84,11 @@ class Bucket:
         return bool(self._prefix) or self._driver.capabilities.top_level_objects
 
     @property
+    def folder_objects(self) -> bool:
+        """Whether an object may be a directory's marker by its type; see `Capabilities`."""
+        return self._driver.capabilities.folder_objects
+
+    @property
     def max_key(self) -> int:
         """Bytes that a key of this mount may have."""
         return self._driver.capabilities.max_key - len(self._prefix.encode())

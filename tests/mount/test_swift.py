@@ -39,7 +39,7 @@ def test_directories_of_swift_tools(mount: Mounted, swift: Server) -> None:
     assert all((mount.path / name).is_dir() for name in ("empty", "full", "full-x", "full/inner"))
     assert (mount.path / "full/file").read_bytes() == b"content"
     mount.sh("rmdir full/inner full-x && mv full moved && mv empty void && ls -d void")
-    assert sorted(other.names(container)) == ["full.txt", "moved/file", "void/"]
+    assert sorted(other.names(container)) == ["full.txt", "moved/", "moved/file", "void/"]
     mount.sh("rmdir void && rm -r moved")
     assert other.names(container) == ["full.txt"]
 

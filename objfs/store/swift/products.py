@@ -16,6 +16,7 @@ from typing import Any, Final
 from objfs.store.base import Capabilities
 
 _NO_CONDITIONS: Final = Capabilities(
+    folder_objects=True,
     put_if_absent=False,
     put_if_match=False,
     finish_if_absent=False,
@@ -57,6 +58,7 @@ def recognise(body: bytes, segment_size: int) -> Product:
     openstack = "max_object_name_length" in swift
     bulk = info.get("bulk_delete")
     capabilities = Capabilities(
+        folder_objects=True,
         put_if_absent=openstack,
         put_if_match=False,
         finish_if_absent=openstack,
