@@ -1,6 +1,7 @@
 """Where cached blocks lie: one sparse file for each version of an object, and an index beside them.
 
     reads/ab/ab3f...   the blocks, each at its own offset
+    reads/packs        small objects, many to a file: see `objfs.cache.packs`
     reads/index.db     which are there, with their checksums (SQLite)
 
 Nothing here is fsynced: a block that a crash tore fails its checksum and is fetched again, and one
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from objfs.cache.blocks import SEGMENT, BlockMap, Segment
+from objfs.cache.packs import SCHEMA, Batch, Packs, Row, is_pack
 from objfs.cache.policy import Shelf
 from objfs.types import ETag
 
@@ -35,7 +37,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segment (
     file TEXT NOT NULL, number INTEGER NOT NULL, present BLOB NOT NULL, sums BLOB NOT NULL,
     size INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (file, number)
-) WITHOUT ROWID
+) WITHOUT ROWID;
 """
 _LOAD = "SELECT file, number, size, used FROM segment ORDER BY used"
 _PUNCH = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, linux/falloc.h
@@ -67,12 +69,14 @@ class BlockFiles:
         self._stale: set[tuple[str, int]] = set()
         """Segments that changed since the index was written."""
         self._use = 0
+        self.packs = Packs(folder / "packs", self._index, shelf, self._complain)
         known = set()
         for file, number, size, used in self._index.execute(_LOAD):
             shelf.put((file, number), size)
             self._use = max(self._use, used)
             known.add(file)
         self._sweep(known)
+        self.packs.sweep(known)
 
     def path(self, file: str) -> Path:
         """Where the blocks of a file lie."""
@@ -175,8 +179,22 @@ class BlockFiles:
         if rows:
             self._note("REPLACE INTO segment VALUES (?, ?, ?, ?, ?, ?)", rows)
 
+    def next_batch(self) -> Batch | None:
+        """Small objects to write to a pack; `packed` must follow."""
+        return self.packs.batch(self.make_room)
+
+    def packed(self, batch: Batch, rows: Sequence[Row]) -> None:
+        """They are there."""
+        self._use += 1
+        self.packs.written(batch, rows, self._use)
+
     def close(self) -> None:
-        """Write the index and give the folder up."""
+        """Write what is in memory only and give the folder up."""
+        try:
+            while batch := self.next_batch():
+                self.packed(batch, batch.write())
+        except OSError as error:  # a full disk: the bytes are in the store
+            log.info("small objects are not kept: %s", error)
         self.write_index()
         self._index.close()
 
@@ -193,7 +211,10 @@ class BlockFiles:
             blocks.drop(number)
         self._note("DELETE FROM segment WHERE file = ? AND number = ?", [(file, number)])
         try:
-            _punch(self.path(file), number, keep=blocks is not None)
+            if is_pack(file):
+                self.packs.evict(file)
+            else:
+                _punch(self.path(file), number, keep=blocks is not None)
         except OSError as error:
             self._complain(error)
 
@@ -256,9 +277,10 @@ def _open_index(path: Path) -> sqlite3.Connection:
         try:
             index.execute("PRAGMA journal_mode = WAL")
             index.execute("PRAGMA synchronous = OFF")
-            index.execute(_SCHEMA)
+            index.executescript(_SCHEMA + SCHEMA)
             index.execute("SELECT present, sums FROM segment LIMIT 1")
-            for _ in index.execute(_LOAD):  # a page that a power cut tore shows up here
+            index.execute("SELECT total(at + size), max(sum), max(pack), max(file) FROM packed")
+            for _ in index.execute(_LOAD):  # a page that a power cut tore shows up here, or above
                 pass
         except sqlite3.DatabaseError:
             index.close()

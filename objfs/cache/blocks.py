@@ -35,6 +35,8 @@ class BlockMap:
     def __init__(self, size: int) -> None:
         self.size = size
         self.segments: dict[int, Segment] = {}
+        self.losses = 0
+        """How often blocks that were present were given up."""
         self._flying: set[int] = set()
 
     def blocks(self, start: int, stop: int) -> range:
@@ -101,6 +103,7 @@ class BlockMap:
         """The block on the disk is bad; the bytes given up."""
         segment = self.segments[block // SEGMENT_BLOCKS]
         start, stop = self.span(block, block + 1)
+        self.losses += 1
         segment.present &= ~(1 << (block % SEGMENT_BLOCKS))
         segment.bytes -= stop - start
         return stop - start
@@ -108,6 +111,7 @@ class BlockMap:
     def drop(self, number: int) -> int:
         """A whole segment is evicted; the bytes given up."""
         segment = self.segments.pop(number, None)
+        self.losses += 1
         return segment.bytes if segment else 0
 
     def busy(self, number: int) -> bool:

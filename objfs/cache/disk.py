@@ -1,8 +1,8 @@
 """Reading and summing up the file of a cached version. All of it may block but `read_now`."""
 
 import errno
-import hashlib
 import os
+from collections.abc import Callable
 
 import xxhash
 
@@ -17,12 +17,15 @@ def sums(fd: int, size: int) -> list[int]:
     ]
 
 
-def md5_of(fd: int, size: int) -> str:
-    """Of a file that is all there."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for at in range(0, size, 8 * BLOCK):
-        digest.update(os.pread(fd, min(8 * BLOCK, size - at), at))
-    return digest.hexdigest()
+def feed(fd: int, start: int, stop: int, take: Callable[[memoryview], object]) -> None:
+    """Bytes [start, stop) of a file, a MiB at a time."""
+    buffer = memoryview(bytearray(8 * BLOCK))
+    while start < stop:
+        count = os.preadv(fd, [buffer[: stop - start]], start)
+        if not count:
+            break
+        take(buffer[:count])
+        start += count
 
 
 def read_now(fd: int, start: int, size: int) -> bytearray | None:

@@ -33,10 +33,14 @@ class Window:
     expected: int = -2 * SLACK
     issued: int = 0
     """Up to where has been asked for ahead already."""
+    strayed: bool = False
+    """Whether the last read left what was asked for ahead."""
 
     def advance(self, start: int, stop: int) -> tuple[int, int] | None:
         """The bytes to fetch ahead now that [start, stop) is read, or None."""
+        self.strayed = False
         if start and abs(start - self.expected) > SLACK:
+            self.strayed = self.issued > self.expected
             self.size, self.issued, self.expected = 0, 0, stop
             return None
         self.expected = max(self.expected, stop) if start else stop
@@ -108,7 +112,11 @@ class Shelf:
     @property
     def full(self) -> bool:
         """Whether more is held, or on its way, than may be."""
-        return self._total > self.limit
+        return self.over(0)
+
+    def over(self, wanted: int) -> bool:
+        """Whether `wanted` bytes more are more than may be."""
+        return self._total + wanted > self.limit
 
     @property
     def _total(self) -> int:

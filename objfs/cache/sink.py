@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Self
 
 import xxhash
@@ -15,9 +15,34 @@ from objfs.errors import Corrupt, NoSpace, TimedOut
 
 log = logging.getLogger(__name__)
 
+REPORT = 8
+"""Blocks (1 MiB) that are reported together: each report wakes the event loop, which costs more
+than a block's copy."""
+
+Landed = list[tuple[int, int]]
+"""Blocks, each with its checksum."""
+
+
+class SmallSink:
+    """Takes a whole small object into memory; used like `BlockSink`."""
+
+    def __init__(self, size: int, md5: str) -> None:
+        """`md5` is what the whole must have, or ""."""
+        self.data = bytearray()
+        self._size = size
+        self._md5 = md5
+
+    def __call__(self, chunk: memoryview) -> None:
+        """Take the next bytes. Raises `Corrupt`."""
+        self.data += chunk
+        if self._md5 and len(self.data) == self._size:
+            _compare(hashlib.md5(self.data, usedforsecurity=False).hexdigest(), self._md5)
+
 
 class BlockSink:
-    """Writes what it is given, sums up each block, and reports it to `land` when complete.
+    """Writes what it is given, sums up each block, and reports to `land` what is complete.
+
+    Blocks are reported some at a time, but at once when one of them is in `wanted`.
 
     INVARIANT: nothing is written once the block (`with`) is left. A thread that was abandoned may
     still come with bytes, long after the number of the descriptor was given to another file.
@@ -29,13 +54,15 @@ class BlockSink:
         block: int,
         start: int,
         stop: int,
-        land: Callable[[int, int], None],
+        land: Callable[[Landed], None],
         *,
+        wanted: Collection[int] = (),
         md5: str = "",
     ) -> None:
         """Bytes [start, stop) go to `fd`; `block` is the first one's number.
 
-        `md5` is that of the whole, or "". With it no block is reported before all are found good.
+        `wanted` may change meanwhile. `md5` is that of the whole, or "". With it no block is
+        reported before all are found good.
         """
         self._fd = os.dup(fd)
         self._lock = threading.Lock()
@@ -44,10 +71,11 @@ class BlockSink:
         self._at = start
         self._stop = stop
         self._land = land
+        self._wanted = wanted
         self._sum = xxhash.xxh3_64()
         self._md5 = md5
         self._whole = hashlib.md5(usedforsecurity=False)
-        self._kept: list[tuple[int, int]] = []
+        self._kept: Landed = []
 
     def __enter__(self) -> Self:
         return self
@@ -75,16 +103,17 @@ class BlockSink:
                 self._kept.append((self._block, self._sum.intdigest()))
                 self._block += 1
                 self._sum = xxhash.xxh3_64()
-                if not self._md5 or end == self._stop:
+                if end == self._stop or (not self._md5 and self._due()):
                     self._report()
 
+    def _due(self) -> bool:
+        return len(self._kept) >= REPORT or any(block in self._wanted for block, _ in self._kept)
+
     def _report(self) -> None:
-        found = self._whole.hexdigest()
-        if self._md5 and found != self._md5:
-            raise Corrupt(f"the bytes that came have the MD5 {found}, the object has {self._md5}")
-        for block, checksum in self._kept:
-            self._land(block, checksum)
-        self._kept.clear()
+        if self._md5:
+            _compare(self._whole.hexdigest(), self._md5)
+        landed, self._kept = self._kept, []
+        self._land(landed)
 
     def _write(self, piece: memoryview) -> int:
         with self._lock:
@@ -96,3 +125,8 @@ class BlockSink:
                 if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                     log.warning("the disk that holds the cache fails: %s", error)
                 raise NoSpace(f"the cache cannot be written: {error.strerror}") from error
+
+
+def _compare(found: str, md5: str) -> None:
+    if found != md5:
+        raise Corrupt(f"the bytes that came have the MD5 {found}, the object has {md5}")

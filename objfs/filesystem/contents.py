@@ -80,6 +80,8 @@ class Contents:
         if file.version is None:
             file.version = self._mount.reads.open(file.info)
         ahead = handle.window.advance(start, min(start + size, file.info.size))
+        if handle.window.strayed:
+            self._mount.reads.strayed(file.version)
         try:
             return await self._mount.reads.read(file.version, start, start + size, ahead)
         except Corrupt:

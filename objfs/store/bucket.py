@@ -18,6 +18,7 @@ import hashlib
 import logging
 import math
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -52,6 +53,8 @@ PAUSE = 0.2
 PARTS_AT_ONCE = 8
 ABORT_SECONDS = 5.0
 """How long a failed upload's parts may delay the news of its failure."""
+TELLINGS = 16
+"""A body under way tells the event loop so many times in a time-out that bytes still come."""
 PATIENCE = "Check the network and the endpoint, or mount with a longer --timeout"
 
 
@@ -65,6 +68,8 @@ class Bucket:
         self._driver = driver
         self._timeout = timeout
         self._prefix = prefix
+        self.connections = connections
+        """Requests that may be under way at once."""
         self._limiter = trio.CapacityLimiter(connections)
         self.requests: Counter[str] = Counter()
         """Requests sent so far, by operation."""
@@ -139,14 +144,17 @@ class Bucket:
         `NotFound` when the version is gone, `Corrupt` when the body is short or long.
         """
         taken = 0
+        told = time.monotonic()
 
         def count(chunk: memoryview) -> None:
-            nonlocal taken
+            nonlocal taken, told
             taken += len(chunk)
             if taken > stop - start:
                 raise Corrupt(f"GET {info.key}: more than the {stop - start} bytes asked for")
             sink(chunk)
-            token.run_sync_soon(go_on, idempotent=True)
+            if time.monotonic() > told + self._timeout / TELLINGS:
+                told = time.monotonic()
+                token.run_sync_soon(go_on)
 
         def go_on() -> None:
             patience.deadline = trio.current_time() + self._timeout
