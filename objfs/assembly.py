@@ -70,6 +70,7 @@ async def assembled(
         try:
             await filesystem.recover()
             nursery.start_soon(filesystem.saving.run)
+            nursery.start_soon(filesystem.neighbours.run)
             yield filesystem
         finally:
             nursery.cancel_scope.cancel()

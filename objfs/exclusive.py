@@ -29,6 +29,10 @@ class SingleFlight(Generic[T]):
     def __init__(self) -> None:
         self._flights: dict[Hashable, _Flight[T]] = {}
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether a call for this key is under way."""
+        return key in self._flights
+
     async def run(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer of `ask`, or of the call that is under way for `key`.
 

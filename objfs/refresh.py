@@ -1,12 +1,14 @@
 """Asking the store about names: at most one question in flight for each, its answer to the tree.
 
 A lookup costs one round trip: HEAD of the key and a listing of one key below it, side by side. The
-answer carries what it was asked under, so that the tree can tell what changed meanwhile.
+answer carries what it was asked under, so that the tree can tell what changed meanwhile. Programs
+that open many files of one directory that nobody listed are answered by a page of its names.
 """
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import trio
 
@@ -16,9 +18,14 @@ from objfs.store.bucket import Bucket
 from objfs.tree.keys import component_of, name_of
 from objfs.tree.listing import Entry, Fold
 from objfs.tree.tree import Invalidate, Node, Question, Tree, prefix
-from objfs.types import DELIMITER, ObjectInfo
+from objfs.types import DELIMITER, Ino, ObjectInfo
 
 log = logging.getLogger(__name__)
+
+SINGLE_NAMES = 2
+"""Names of one directory that are asked for one by one within the time to live."""
+MOST_ASKED = 1000
+"""Directories for which that is counted."""
 
 
 class Refresher:
@@ -36,11 +43,22 @@ class Refresher:
         self._clock = clock
         self._invalidate = invalidate
         self._names: SingleFlight[None] = SingleFlight()
+        self._asked: dict[Ino, tuple[int, float]] = {}
+        """Single names asked for by directory, and since when."""
         self._unnamed = 0
 
     async def name(self, parent: Node, name: bytes) -> None:
-        """Learn what the store has under one name."""
+        """Learn what the store has under one name.
+
+        Who asks for several names of one directory, two requests each, is likely to ask for more:
+        the third question is for a page of names. It tells what is there; a name that it does not
+        show is still asked for by itself, since others may make it at any time.
+        """
         component, _ = component_of(name)
+        if self._asks_much(parent):
+            await self._names.run((parent.ino, None), partial(self._page, parent))
+            if isinstance(self._tree.lookup(parent, name, self._clock()), Node):
+                return
 
         async def ask() -> None:
             with self._question() as question:
@@ -101,6 +119,29 @@ class Refresher:
         self._invalidate(change)
 
     # --- inside --------------------------------------------------------------------------------
+
+    def _asks_much(self, directory: Node) -> bool:
+        """Whether a page is due: once within the time to live."""
+        now, ttl = self._clock(), self._tree.ttl
+        count, since = self._asked.pop(directory.ino, (0, now))
+        if now - since >= ttl:
+            count, since = 0, now
+        self._asked[directory.ino] = (count + 1, since)
+        if len(self._asked) > MOST_ASKED:
+            del self._asked[next(iter(self._asked))]
+        under_way = (directory.ino, None) in self._names
+        return ttl > 0 and (count == SINGLE_NAMES or under_way)
+
+    async def _page(self, directory: Node) -> None:
+        below = prefix(directory)
+        fold = Fold(below)
+        with self._question() as question:
+            page = await self._bucket.list_page(below)
+            entries = fold.feed(page)
+            if not page.token:
+                entries += fold.finish()
+            _, changes = self._tree.learn_entries(directory, entries, question)
+            self._report(changes)
 
     @contextmanager
     def _question(self) -> Iterator[Question]:

@@ -3,9 +3,9 @@
     reads/packs/pack-7      the bytes of some hundred objects, one behind the other
     reads/index.db          where each lies, with its checksum (table `packed`)
 
-What comes is kept in memory, which is also where the read that asked for it finds it, and is written
-behind, some hundred at a time. A crash loses what was not written yet, and a torn pack fails its
-checksums: both are fetched again.
+What comes is kept in memory, which is also where the read that asked for it finds it, and is
+written behind, some hundred at a time. A crash loses what was not written yet, and a torn pack
+fails its checksums: both are fetched again.
 
 A pack is evicted as a whole, and is one slot on the shelf. What an object leaves behind when it is
 replaced goes with its pack: rewriting packs was not worth its code, since they are small.

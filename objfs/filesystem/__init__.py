@@ -7,6 +7,7 @@ It knows neither the kernel's protocol nor an SDK. What is behind a verb:
 - `names`: create, mkdir, unlink, rmdir, rename of a file
 - `renames`: rename of a directory
 - `directories`: opendir, readdir
+- `neighbours`: which files are fetched before they are opened
 - `operator`: what `objfs status`, `retry`, `discard`, `refresh` and `drain` ask
 - `base`: what they share
 """
@@ -29,6 +30,7 @@ from objfs.filesystem.base import Mount
 from objfs.filesystem.contents import Contents
 from objfs.filesystem.directories import Directories, Emit
 from objfs.filesystem.names import Names
+from objfs.filesystem.neighbours import Neighbours
 from objfs.filesystem.operator import Operator
 from objfs.filesystem.renames import Renames
 from objfs.filesystem.saving import Saving
@@ -49,11 +51,12 @@ class FileSystem:
     def __init__(self, mount: Mount, ledger: Ledger) -> None:
         self._mount = mount
         self.saving = Saving(mount, ledger)
-        self.contents = Contents(mount, self.saving)
+        self.neighbours = Neighbours(mount)
+        self.contents = Contents(mount, self.saving, self.neighbours)
         self.directories = Directories(mount)
         self.names = Names(mount, self.contents, self.saving)
         self.renames = Renames(mount, self.names, self.saving)
-        self.operator = Operator(mount, self.saving)
+        self.operator = Operator(mount, self.saving, self.neighbours.counts)
         self.space = Space(mount)
 
     @property

@@ -15,6 +15,7 @@ from objfs.cache.spool import Draft
 from objfs.errors import BadHandle, Corrupt, ObjfsError
 from objfs.exclusive import SingleFlight
 from objfs.filesystem.base import Mount
+from objfs.filesystem.neighbours import Neighbours
 from objfs.filesystem.saving import Saving
 from objfs.handles import Handle, OpenFile
 from objfs.tree.tree import Local, Node, path_of
@@ -26,9 +27,10 @@ log = logging.getLogger(__name__)
 class Contents:
     """The bytes of all open files."""
 
-    def __init__(self, mount: Mount, saving: Saving) -> None:
+    def __init__(self, mount: Mount, saving: Saving, neighbours: Neighbours) -> None:
         self._mount = mount
         self._saving = saving
+        self._neighbours = neighbours
         self._drafting: SingleFlight[None] = SingleFlight()
 
     # --- handles -------------------------------------------------------------------------------
@@ -37,6 +39,8 @@ class Contents:
         """A new handle on a file."""
         file = self._mount.handles.use(node)
         window = Window(self._mount.cache.read_ahead)
+        if readable and not writable:
+            self._neighbours.opened(node)
         return self._mount.handles.add(Handle(file, readable, writable, append, window))
 
     async def release(self, fh: Fh) -> None:

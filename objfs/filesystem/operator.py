@@ -7,6 +7,7 @@ here does not change its meaning.
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,6 +17,7 @@ from objfs.cache.journal import FROZEN, State
 from objfs.cache.spool import Draft
 from objfs.errors import Busy, IsADirectory, NotFound, ObjfsError, UsageError
 from objfs.filesystem.base import Mount
+from objfs.filesystem.neighbours import Counts
 from objfs.filesystem.saving import Saving
 from objfs.handles import OpenFile
 from objfs.tree.tree import Invalidate, Node, key_of, path_of
@@ -33,9 +35,10 @@ NAG = 10.0
 class Operator:
     """The commands of one mount."""
 
-    def __init__(self, mount: Mount, saving: Saving) -> None:
+    def __init__(self, mount: Mount, saving: Saving, ahead: Counts) -> None:
         self._mount = mount
         self._saving = saving
+        self._ahead = ahead
         self._begun = mount.clock()
 
     async def answer(self, question: Mapping[str, Any]) -> AsyncGenerator[Document, None]:
@@ -84,6 +87,7 @@ class Operator:
             "conflicts": list(self._saving.conflicts.copies),
             "requests": dict(mount.bucket.requests),
             "refused": mount.bucket.refused,
+            "ahead": asdict(self._ahead),
             "traffic": {"in": mount.bucket.bytes["in"], "out": mount.bucket.bytes["out"]},
         }
 
