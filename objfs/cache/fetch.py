@@ -22,7 +22,7 @@ from objfs.cache.ahead import AheadQueue
 from objfs.cache.blockfiles import BlockFiles
 from objfs.cache.blocks import SEGMENT_BLOCKS
 from objfs.cache.policy import Shelf
-from objfs.cache.sink import BlockSink, Landed, SmallSink
+from objfs.cache.sink import BlockSink, SmallSink
 from objfs.cache.version import Version, Versions
 from objfs.cache.whole import WholeSum
 from objfs.errors import (
@@ -95,10 +95,22 @@ class Fetcher:
                 if not any(block in version.wanted for block in blocks):
                     scope.cancel()
 
+    def collect(self, version: Version) -> None:
+        """Take over what has landed by now."""
+        found = False
+        for sink in version.sinks:
+            while sink.landed:
+                self._land(version, *sink.landed.popleft())
+                found = True
+        if found:
+            self._sum_up(version)  # before anybody can read the block that made it complete
+            version.landed.unpark_all()
+
     def adopted(self, version: Version, sums: list[int]) -> None:
         """All blocks of a version are in its file, and these are their checksums."""
         version.checked = True
-        self._land(version, list(enumerate(sums)))
+        for block, checksum in enumerate(sums):
+            self._land(version, block, checksum)
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -180,14 +192,18 @@ class Fetcher:
                 first,
                 start,
                 stop,
-                self._reporter(version),
+                self._teller(version),
                 wanted=version.wanted,
                 md5=md5 if whole else "",
             )
-            with sink:
-                await self._bucket.get(info, start, stop, sink)
+            version.sinks.add(sink)
+            try:
+                with sink:
+                    await self._bucket.get(info, start, stop, sink)
+            finally:
+                self.collect(version)
+                version.sinks.remove(sink)
         finally:
-            # what the thread posted by run_sync_soon has landed before this task goes on
             self._shelf.flying -= stop - start
             if whole:
                 version.checked = version.blocks.complete
@@ -197,19 +213,16 @@ class Fetcher:
         if self._shelf.full:
             raise NoSpace("drafts and reads under way fill the cache")
 
-    def _reporter(self, version: Version) -> Callable[[Landed], None]:
-        def land(landed: Landed) -> None:
-            self._token.run_sync_soon(self._land, version, landed)
+    def _teller(self, version: Version) -> Callable[[], None]:
+        def tell() -> None:
+            self._token.run_sync_soon(self.collect, version)
 
-        return land
+        return tell
 
-    def _land(self, version: Version, landed: Landed) -> None:
-        for block, checksum in landed:
-            if version.blocks.flying(block):
-                size = version.blocks.land(block, checksum)
-                self._files.landed(version.file, block // SEGMENT_BLOCKS, size)
-        self._sum_up(version)  # before anybody can read the block that made it complete
-        version.landed.unpark_all()
+    def _land(self, version: Version, block: int, checksum: int) -> None:
+        if version.blocks.flying(block):
+            size = version.blocks.land(block, checksum)
+            self._files.landed(version.file, block // SEGMENT_BLOCKS, size)
 
     # --- the whole -----------------------------------------------------------------------------
 

@@ -242,8 +242,7 @@ class ReadCache:
 
     # --- inside --------------------------------------------------------------------------------
 
-    @staticmethod
-    async def _arrived(version: Version, blocks: range) -> None:
+    async def _arrived(self, version: Version, blocks: range) -> None:
         """Wait until no request for any of these blocks is under way."""
         waiting = [block for block in blocks if version.blocks.flying(block)]
         if not waiting:
@@ -251,6 +250,7 @@ class ReadCache:
         for block in waiting:
             version.wanted[block] = version.wanted.get(block, 0) + 1
         try:
+            self._fetcher.collect(version)
             while any(version.blocks.flying(block) for block in waiting):
                 await version.landed.park()
         finally:

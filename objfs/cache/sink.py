@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Self
 
@@ -18,9 +19,6 @@ log = logging.getLogger(__name__)
 REPORT = 8
 """Blocks (1 MiB) that are reported together: each report wakes the event loop, which costs more
 than a block's copy."""
-
-Landed = list[tuple[int, int]]
-"""Blocks, each with its checksum."""
 
 
 class SmallSink:
@@ -40,9 +38,10 @@ class SmallSink:
 
 
 class BlockSink:
-    """Writes what it is given, sums up each block, and reports to `land` what is complete.
+    """Writes what it is given, sums up each block, and puts it into `landed` when complete.
 
-    Blocks are reported some at a time, but at once when one of them is in `wanted`.
+    `tell` is called some blocks later, but at once when one of them is in `wanted`. Who begins to
+    want a block, in another thread, first says so and then looks into `landed`.
 
     INVARIANT: nothing is written once the block (`with`) is left. A thread that was abandoned may
     still come with bytes, long after the number of the descriptor was given to another file.
@@ -54,15 +53,15 @@ class BlockSink:
         block: int,
         start: int,
         stop: int,
-        land: Callable[[Landed], None],
+        tell: Callable[[], None],
         *,
         wanted: Collection[int] = (),
         md5: str = "",
     ) -> None:
         """Bytes [start, stop) go to `fd`; `block` is the first one's number.
 
-        `wanted` may change meanwhile. `md5` is that of the whole, or "". With it no block is
-        reported before all are found good.
+        `wanted` may change meanwhile. `md5` is that of the whole, or "". With it no block lands
+        before all are found good.
         """
         self._fd = os.dup(fd)
         self._lock = threading.Lock()
@@ -70,12 +69,15 @@ class BlockSink:
         self._block = block
         self._at = start
         self._stop = stop
-        self._land = land
+        self._tell = tell
         self._wanted = wanted
         self._sum = xxhash.xxh3_64()
         self._md5 = md5
         self._whole = hashlib.md5(usedforsecurity=False)
-        self._kept: Landed = []
+        self._kept: list[tuple[int, int]] = []
+        self._untold = 0
+        self.landed: deque[tuple[int, int]] = deque()
+        """Blocks with their checksums; for one other thread to take."""
 
     def __enter__(self) -> Self:
         return self
@@ -100,20 +102,23 @@ class BlockSink:
             self._at += written
             chunk = chunk[written:]
             if self._at == end:
-                self._kept.append((self._block, self._sum.intdigest()))
-                self._block += 1
-                self._sum = xxhash.xxh3_64()
-                if end == self._stop or (not self._md5 and self._due()):
-                    self._report()
+                self._complete()
 
-    def _due(self) -> bool:
-        return len(self._kept) >= REPORT or any(block in self._wanted for block, _ in self._kept)
-
-    def _report(self) -> None:
+    def _complete(self) -> None:
+        self._kept.append((self._block, self._sum.intdigest()))
+        self._block += 1
+        self._sum = xxhash.xxh3_64()
+        last = self._at == self._stop
+        if self._md5 and not last:
+            return
         if self._md5:
             _compare(self._whole.hexdigest(), self._md5)
         landed, self._kept = self._kept, []
-        self._land(landed)
+        self.landed.extend(landed)
+        self._untold += len(landed)
+        if last or self._untold >= REPORT or any(block in self._wanted for block, _ in landed):
+            self._untold = 0
+            self._tell()
 
     def _write(self, piece: memoryview) -> int:
         with self._lock:

@@ -7,6 +7,7 @@ import trio
 from objfs.cache.blockfiles import BlockFiles, file_name
 from objfs.cache.blocks import BlockMap
 from objfs.cache.packs import SMALL
+from objfs.cache.sink import BlockSink
 from objfs.cache.whole import WholeSum
 from objfs.errors import Corrupt, ObjfsError
 from objfs.types import ObjectInfo
@@ -42,6 +43,8 @@ class Version:
         """Blocks that readers wait for, and how many do. Threads look into it."""
         self.flights: dict[trio.CancelScope, range] = {}
         """Requests made ahead that are under way, and their blocks."""
+        self.sinks: set[BlockSink] = set()
+        """Where the bodies of requests under way go."""
         self.landed = trio.lowlevel.ParkingLot()
 
     @property

@@ -2,9 +2,9 @@
 
 A file has a place in each of several orders of its directory: the order of the listing, which tar
 and sorted globs follow, and that of the inode numbers, which cp -r and others sort by. Evidence is
-an open right behind an earlier one in the same order. It grows the window twofold, as does each
-file that was fetched ahead and is opened then; files that were passed by shrink it. An open that
-follows nothing is held against nobody: several programs may walk one directory.
+an open right behind an earlier one in the same order. It grows the window twofold; a file that was
+fetched ahead and is passed by halves it. An open that follows nothing is held against nobody:
+several programs may walk one directory.
 
 When much of a directory has been opened in no order at all, the rest is likely to follow (a
 training loop, many threads): as many files may be ahead as were opened, so waste is at most half.
@@ -18,6 +18,8 @@ MOST = 64
 """Files that may be ahead of one directory's readers."""
 NEAR = 8
 """Places that programs side by side may be out of order, once there is evidence."""
+SURE = 4
+"""Steps of the window that are evidence enough for that: before, it would often be chance."""
 STREAMS = 4
 """Walks through one directory that are told apart."""
 DENSE = 8
@@ -60,12 +62,11 @@ class Walk:
         self.ahead.discard(file)
         self.seen.add(file)
         passed = self._follow(file)
-        if used or passed is not None:
-            self.steps = min(self.steps + 1, _MOST_STEPS)
-        lost = passed or set()
-        self.ahead -= lost
-        self.steps = max(0, self.steps - len(lost))
-        return used, len(lost)
+        if passed is None:
+            return used, 0
+        self.ahead -= passed
+        self.steps = max(0, min(self.steps + 1, _MOST_STEPS) - len(passed))
+        return used, len(passed)
 
     def next(self, file: int) -> Iterator[int]:
         """Files to fetch now, after `file` (-1: from the first one on).
@@ -96,27 +97,25 @@ class Walk:
 
     def _follow(self, file: int) -> set[int] | None:
         """Find the walk that this open goes on with: the files it passed by; None for no walk."""
-        reach = NEAR if self.steps > 1 else 1
+        reach = NEAR if self.steps >= SURE else 1
         for number in (self.order, *(n for n in range(len(self._orders)) if n != self.order)):
             rank = self._ranks[number][file]
             for stream in self._streams:
                 order, place = stream
-                if order == number and -reach < rank - place <= max(reach, 1) and rank != place:
+                if order == number and -reach < rank - place <= reach and rank != place:
                     self._streams.remove(stream)
                     self._streams.append((number, max(rank, place)))
                     self.order = number
-                    return self._behind(number, rank - NEAR)
+                    return self._behind(number, range(place - NEAR, rank - NEAR))
         for number, ranks in enumerate(self._ranks):
             self._streams.append((number, ranks[file]))
         del self._streams[: -STREAMS * len(self._orders)]
         return None
 
-    def _behind(self, number: int, place: int) -> set[int]:
-        """What is ahead although its walk has left it behind."""
-        if len(self.seen) >= max(DENSE, self.count // DENSE) or len(self._streams) > STREAMS:
-            return set()
-        ranks = self._ranks[number]
-        return {file for file in self.ahead if ranks[file] < place}
+    def _behind(self, number: int, places: range) -> set[int]:
+        """What is ahead at places that a walk has left behind now."""
+        order = self._orders[number]
+        return {order[place] for place in places if place >= 0} & self.ahead
 
 
 _MOST_STEPS = MOST.bit_length() - 1

@@ -72,6 +72,12 @@ def of_mount(status: Document) -> Iterator[Text]:
     )
     if status.get("refused"):
         yield Text(f"  the credentials are refused: {shown(status['refused'])}", style="red")
+    ahead = status.get("ahead", {})
+    if ahead.get("fetched"):
+        yield Text(
+            f"  ahead    {ahead['fetched']} small files fetched before they were opened"
+            f" ({human(ahead['bytes'])}), {ahead['unused']} of them for nothing"
+        )
     counts = [f"{up[state]} {WORDS[state]}" for state in WORDS if up[state]]
     yield Text.assemble(
         "  uploads  ",
