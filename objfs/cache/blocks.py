@@ -88,7 +88,9 @@ class BlockMap:
     def land(self, block: int, checksum: int) -> int:
         """The block is on the disk; its size."""
         self._flying.discard(block)
-        segment = self.segments.setdefault(block // SEGMENT_BLOCKS, Segment())
+        segment = self.segments.get(block // SEGMENT_BLOCKS)
+        if segment is None:
+            segment = self.segments[block // SEGMENT_BLOCKS] = Segment()
         start, stop = self.span(block, block + 1)
         segment.present |= 1 << (block % SEGMENT_BLOCKS)
         segment.sums[block % SEGMENT_BLOCKS] = checksum

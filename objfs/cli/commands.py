@@ -62,6 +62,8 @@ def status(mountpoint: str | None, *, watch: bool, as_json: bool) -> int:
       drafts                      as objfs pending --json
       conflicts                   paths below the mount of copies kept on a conflict
       requests                    number by operation
+      ahead                       small files fetched before they were opened: fetched (count),
+                                  bytes; used, unused (counts of those opened, and not)
       traffic                     in, out (bytes)
     Exit code 1 when a daemon does not answer.
     """  # noqa: D301  # \b is click's

@@ -1,7 +1,10 @@
 """What a mount asks of the store, by the count that its log gives at unmount."""
 
+import json
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,13 @@ def requests(mount: Mounted) -> dict[str, int]:
     mount.umount()
     last = mount.log.read_text().rpartition("requests sent to the store: ")[2]
     return {name: int(count) for count, name in re.findall(r"(\d+) (\w+)", last)}
+
+
+def status(mount: Mounted) -> dict[str, Any]:
+    """What the daemon says of itself."""
+    said = json.loads(mount.objfs("status", "--json", str(mount.path)).stdout)
+    found: dict[str, Any] = said["mounts"][0]
+    return found
 
 
 def test_a_warm_read_touches_no_network_and_survives_a_remount(tmp_path: Path) -> None:
@@ -52,3 +62,44 @@ def test_ls_l_and_stat_of_what_was_listed_cost_one_listing(tmp_path: Path) -> No
         found = requests(mount)
         assert found.get("head", 0) <= 1
         assert found["list"] <= 2
+
+
+def test_tar_of_small_files_costs_one_get_each_and_no_head(tmp_path: Path) -> None:
+    """Fetched ahead of their opening, by whatever order tar and cp have; the content is right."""
+    url = f"file://{tmp_path}/store"
+    with mounted(Store("file", url), tmp_path) as mount:
+        mount.sh(
+            "for d in 1 2 3; do mkdir -p ../right/$d; for i in $(seq 80); do"
+            " head -c 5000 /dev/urandom > ../right/$d/$i; done; done; cp -r ../right t"
+        )
+        mount.umount()
+        shutil.rmtree(mount.cache)
+        mount.mount()
+        mount.sh("mkdir ../tarred && tar -cf - t | tar -xf - -C ../tarred")
+        mount.sh("diff -r ../right ../tarred/t")
+        ahead = status(mount)["ahead"]
+        assert ahead["used"] > 200
+        assert ahead["unused"] <= 20
+        found = requests(mount)
+        assert found["get"] == 240
+        assert found.get("head", 0) <= 3
+        shutil.rmtree(mount.cache)
+        mount.mount()
+        mount.sh("cp -r t ../copied && diff -r ../right ../copied")
+        assert requests(mount)["get"] == 240
+
+
+def test_random_reads_of_a_large_file_cost_a_block_each(tmp_path: Path) -> None:
+    """20 isolated reads of 4 KiB: 20 GETs of 128 KiB, whatever the kernel reads ahead."""
+    with mounted(Store("file", f"file://{tmp_path}/store"), tmp_path) as mount:
+        mount.sh("head -c 300M /dev/zero > f")
+        mount.umount()
+        shutil.rmtree(mount.cache)
+        mount.mount()
+        mount.sh(
+            "for i in $(seq 20); do"
+            " dd if=f bs=4096 count=1 skip=$((i * 7919 % 70000 + 1000)) status=none; done > ../out"
+        )
+        found = status(mount)
+        assert found["requests"]["get"] == 20
+        assert found["traffic"]["in"] == 20 * 128 * 1024
