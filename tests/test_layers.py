@@ -25,6 +25,7 @@ APART = {("store", "tree"), ("cache", "tree")}  # siblings that must not know ea
 PURE = [
     *("types", "errors", "config", "tree"),
     *("cache.blocks", "cache.ranges", "cache.policy", "cache.journal", "store.retry"),
+    *("cache.ahead", "cache.walk"),
 ]
 IMPURE = {
     *("trio", "asyncio", "threading", "multiprocessing", "subprocess", "socket", "select", "ssl"),

@@ -168,6 +168,14 @@ def test_dead_sockets_are_cleared_away(tmp_path):
     assert (dead.exists(), live.exists()) == (False, True)
 
 
+def test_status_tells_what_was_fetched_for_nothing():
+    """Directory read-ahead: how many files, how many bytes, and what nobody opened."""
+    ahead = {"fetched": 40, "bytes": 2**20, "used": 30, "unused": 3}
+    lines = report.of_mount({**STATUS, "ahead": ahead})
+    found = "\n".join(line.plain for line in lines)
+    assert "40 small files fetched before they were opened (1.0 MiB), 3 of them for" in found
+
+
 def test_status_for_a_person(mounted, capsys):
     """What is wrong, and what to do; nothing that a terminal would obey."""
     assert run(["status"]) == 0
