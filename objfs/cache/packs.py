@@ -6,7 +6,8 @@
 What comes is kept in memory, which is also where the read that asked for it finds it, and is
 written behind, some hundred at a time. A crash loses what was not written yet, and a torn pack
 fails its checksums: both are fetched again. Measured against a file for each, with 16 KiB from a
-store in memory: 0.30 instead of 0.48 ms of CPU for the first read, 20 instead of 60 us for the next.
+store in memory: 0.30 instead of 0.48 ms of CPU for the first read, 0.02 instead of 0.06 for the
+next, 0.074 instead of 0.070 for the first after a restart.
 
 A pack is evicted as a whole, and is one slot on the shelf. What an object leaves behind when it is
 replaced goes with its pack: rewriting packs was not worth its code, since they are small.

@@ -270,7 +270,8 @@ class ReadCache:
     async def _from_pack(self, version: Version) -> memoryview | None:
         packs = self._files.packs
         data: bytes | bytearray | None = packs.get(version.file)
-        if data is None and (place := packs.find(version.file)):
+        place = version.place or (packs.find(version.file) if data is None else None)
+        if data is None and place:
             fd = packs.open(place)
             if fd is not None:
                 try:
@@ -281,8 +282,9 @@ class ReadCache:
                 finally:
                     os.close(fd)
                 data = packs.found(version.file, data, place)
-        if data is None:
-            version.blocks.drop(0)  # evicted since it was opened
+        if data is None:  # bad, or evicted since it was opened
+            version.blocks.drop(0)
+            version.place = None
             return None
         return memoryview(data)
 

@@ -6,7 +6,7 @@ import trio
 
 from objfs.cache.blockfiles import BlockFiles, file_name
 from objfs.cache.blocks import BlockMap
-from objfs.cache.packs import SMALL
+from objfs.cache.packs import SMALL, Place
 from objfs.cache.sink import BlockSink
 from objfs.cache.whole import WholeSum
 from objfs.errors import Corrupt, ObjfsError
@@ -24,6 +24,8 @@ class Version:
         self.blocks = blocks
         self.fd = fd
         """Of its blocks; `NO_FD` when it is small."""
+        self.place: Place | None = None
+        """In a pack, if it is small and was there when it was opened."""
         self.users = 0
         self.readers = 0
         """Users that may still read; the others only fetch."""
@@ -69,13 +71,20 @@ class Versions:
         version = self._open.get(file)
         if version is None:
             if info.size <= SMALL:
-                blocks, fd = BlockMap(info.size), NO_FD
-                if self._files.packs.has(file):
-                    blocks.land(0, 0)
+                version = self._small(info, file)
             else:
-                blocks, fd = self._files.map_of(file, info.size), self._files.open(file)
-            version = self._open[file] = Version(info, file, blocks, fd)
+                blocks = self._files.map_of(file, info.size)
+                version = Version(info, file, blocks, self._files.open(file))
+            self._open[file] = version
         version.users += 1
+        return version
+
+    def _small(self, info: ObjectInfo, file: str) -> Version:
+        version = Version(info, file, BlockMap(info.size), NO_FD)
+        hot = self._files.packs.get(file) is not None
+        version.place = None if hot else self._files.packs.find(file)
+        if hot or version.place:
+            version.blocks.land(0, 0)
         return version
 
     def add(self, info: ObjectInfo, file: str, fd: int) -> Version:
