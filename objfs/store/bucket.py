@@ -38,6 +38,7 @@ from objfs.errors import (
     Unsupported,
 )
 from objfs.store.base import Body, Driver, FileRange, Sink, Usage
+from objfs.store.etags import etags_of, sha256_of
 from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part
 
 T = TypeVar("T")
@@ -196,7 +197,7 @@ class Bucket:
             return False
         found = hashlib.sha256()
         await self.get(info, 0, info.size, found.update)
-        return found.digest() == await trio.to_thread.run_sync(_sha256, body)
+        return found.digest() == await trio.to_thread.run_sync(sha256_of, body)
 
     async def etags(self, body: FileRange) -> set[ETag]:
         """The ETags that a store may give to these bytes."""
@@ -391,23 +392,3 @@ class Bucket:
 
 
 _MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
-
-
-def etags_of(body: FileRange, part: int) -> set[ETag]:
-    """The ETags that S3 gives these bytes: stored whole, and stored in parts of this size."""
-    whole, parts = hashlib.md5(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
-    count = 0
-    for at in range(0, body.size, part):
-        piece = hashlib.md5(usedforsecurity=False)
-        with FileRange(body.fd, body.start + at, min(part, body.size - at)).open() as file:
-            while chunk := file.read(MIB):
-                whole.update(chunk)
-                piece.update(chunk)
-        parts.update(piece.digest())
-        count += 1
-    return {ETag(whole.hexdigest()), ETag(f"{parts.hexdigest()}-{count}")}
-
-
-def _sha256(body: FileRange) -> bytes:
-    with body.open() as file:
-        return hashlib.file_digest(file, "sha256").digest()
