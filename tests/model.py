@@ -60,17 +60,20 @@ class Model:
         """Keys of all files, and of markers."""
         return set(self.store) | {key for key, content in self.local.items() if content.dirty}
 
-    def entries(self, prefix: str) -> dict[bytes, str]:
-        """Names in a directory: of files with their key, of directories with their prefix."""
+    def entries(self, prefix: str) -> dict[bytes, tuple[str, bool]]:
+        """Names in a directory: of files with their key, of directories with their prefix and True.
+
+        The body of a marker is a file whose key ends in "/", too.
+        """
         below = [key[len(prefix) :] for key in self.keys() | self.kept if key.startswith(prefix)]
         directories = {rest.split("/")[0] for rest in below if "/" in rest}
         files = {rest for rest in below if "/" not in rest}
         content = self.local.get(prefix)
         if not self.store.get(prefix) and not (content and content.dirty):
             files.discard("")  # a marker, and not the body of one
-        shown = {name_of(each): f"{prefix}{each}/" for each in directories}
+        shown = {name_of(each): (f"{prefix}{each}/", True) for each in directories}
         for each in files:
-            shown[name_of(each, clash=each in directories)] = prefix + each
+            shown[name_of(each, clash=each in directories)] = prefix + each, False
         return shown
 
     def tree(self) -> dict[bytes, bytes | None]:
@@ -79,19 +82,14 @@ class Model:
         todo = [(b"", "")]
         while todo:
             path, prefix = todo.pop()
-            for name, key in self.entries(prefix).items():
+            for name, (key, directory) in self.entries(prefix).items():
                 below = path + b"/" + name if path else name
-                if self.is_directory(key, name):
+                if directory:
                     found[below] = None
                     todo.append((below, key))
                 else:
                     found[below] = self.content(key)
         return found
-
-    @staticmethod
-    def is_directory(key: str, name: bytes) -> bool:
-        """Whether an entry is one: its key ends in "/", and it is not the body of a marker."""
-        return key.endswith("/") and (name != b"%empty" or key == "/" or key.endswith("//"))
 
     def content(self, key: str) -> bytes:
         """What a newly opened reader sees."""
@@ -109,8 +107,7 @@ class Model:
             entries = self.entries(key)
             if name not in entries:
                 fail(errno.ENOENT)
-            key = entries[name]
-            directory = self.is_directory(key, name)
+            key, directory = entries[name]
         return key, directory
 
     def _place(self, path: bytes) -> tuple[str, str, tuple[str, bool] | None]:
@@ -119,9 +116,7 @@ class Model:
         parent, directory = self.resolve(head)
         if not directory:
             fail(errno.ENOTDIR)
-        there = self.entries(parent).get(name)
-        found = None if there is None else (there, self.is_directory(there, name))
-        return parent, parent + name.decode(), found
+        return parent, parent + name.decode(), self.entries(parent).get(name)
 
     def mkdir(self, path: bytes) -> None:
         """mkdir(2)."""
