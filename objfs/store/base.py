@@ -183,6 +183,13 @@ class Driver(Protocol):
     def put_part(self, key: str, upload: str, number: int, body: Body) -> Part:
         """Upload one part, with a checksum that the store verifies. Raises `NoSuchUpload`."""
 
+    def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:
+        """All parts that the store has of an upload, by number, asked for `limit` at a time.
+
+        A part that was replaced may be listed beside the one that replaced it, or instead of it:
+        its etag tells. Raises `NoSuchUpload`, also for one that was finished or aborted.
+        """
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:

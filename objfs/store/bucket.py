@@ -5,7 +5,7 @@
 - Cancellation: a read that nobody waits for any more is abandoned (its thread ends by the driver's
   own time-outs); a write is waited for, since it may land.
 - Verification: a body of another length than asked for is `Corrupt`, whatever its headers said.
-- Sizes: a body above `PART_FROM` goes up in parallel parts and is aborted when one fails.
+- Sizes: a body above `PART_FROM` goes up in parts: see `objfs.store.multipart`.
 - Conditions: where the store has no conditional write, a HEAD just before it stands in.
 - Credentials: that they are refused is said once, until they are accepted again.
 - Accounting: requests and bytes by operation, for people and for tests.
@@ -16,10 +16,10 @@ before. Writes are not repeated here: a repeated write needs to know what became
 
 import hashlib
 import logging
-import math
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -30,6 +30,7 @@ from objfs.errors import (
     BadCredentials,
     Corrupt,
     Forbidden,
+    NoSuchUpload,
     NotFound,
     ObjfsError,
     PreconditionFailed,
@@ -37,21 +38,15 @@ from objfs.errors import (
     Unsupported,
 )
 from objfs.store.base import Body, Driver, FileRange, Sink, Usage
-from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part
+from objfs.store.multipart import PART_FROM, Ends, Forgetful, Multipart, Notes, etags_of
+from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Upload
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-MIB = 2**20
-PART_FROM = 16 * MIB
-"""A body above this goes up in parts."""
-PART_SIZE = 8 * MIB
 READ_TRIES = 3
 PAUSE = 0.2
 """Seconds before a read is tried again; doubled each time."""
-PARTS_AT_ONCE = 8
-ABORT_SECONDS = 5.0
-"""How long a failed upload's parts may delay the news of its failure."""
 PATIENCE = "Check the network and the endpoint, or mount with a longer --timeout"
 
 
@@ -72,6 +67,7 @@ class Bucket:
         """Bytes of bodies, "in" and "out"."""
         self.refused = ""
         """What the store said when it refused the credentials last; "" while it takes them."""
+        self._multipart = Multipart(driver, self._call, self.bytes)
 
     @property
     def timeout(self) -> float:
@@ -87,6 +83,10 @@ class Bucket:
     def max_key(self) -> int:
         """Bytes that a key of this mount may have."""
         return self._driver.capabilities.max_key - len(self._prefix.encode())
+
+    def full(self, key: str) -> str:
+        """The key in the bucket, the mount's prefix included."""
+        return self._prefix + key
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -187,23 +187,28 @@ class Bucket:
 
     async def etags(self, body: FileRange) -> set[ETag]:
         """The ETags that a store may give to these bytes."""
-        part = self._part_size(body.size)
+        part = self._multipart.part_size(body.size)
         return await trio.to_thread.run_sync(etags_of, body, part, limiter=self._limiter)
-
-    def _part_size(self, size: int) -> int:
-        caps = self._driver.capabilities
-        return max(PART_SIZE, caps.min_part, math.ceil(size / caps.max_parts))
 
     # --- writing -------------------------------------------------------------------------------
 
     async def put(
-        self, key: str, body: Body, headers: Headers, *, expect: Expect = ANYTHING
+        self,
+        key: str,
+        body: Body,
+        headers: Headers,
+        *,
+        expect: Expect = ANYTHING,
+        notes: Notes | None = None,
     ) -> ObjectInfo:
-        """Store a whole object, in one request or in parts. Raises `PreconditionFailed`."""
+        """Store a whole object, in one request or in parts. Raises `PreconditionFailed`.
+
+        With `notes`, parts that an earlier try has sent are not sent again.
+        """
         size = body.size if isinstance(body, FileRange) else len(body)
         caps = self._driver.capabilities
         if isinstance(body, FileRange) and size > min(PART_FROM, caps.max_put):
-            return await self._put_parts(key, body, headers, expect)
+            return await self._put_parts(key, body, headers, expect, notes or Forgetful())
         if not self._checks(expect, caps.put_if_absent, caps.put_if_match):
             await self._look_first(key, expect)
             expect = ANYTHING
@@ -218,7 +223,7 @@ class Bucket:
             ):
                 raise
             # the driver has just learned that this store takes no conditions
-            return await self.put(key, body, headers, expect=expect)
+            return await self.put(key, body, headers, expect=expect, notes=notes)
         self.bytes["out"] += size
         return self._ours(stored)
 
@@ -260,56 +265,31 @@ class Bucket:
     # --- inside --------------------------------------------------------------------------------
 
     async def _put_parts(
-        self, key: str, body: FileRange, headers: Headers, expect: Expect
+        self, key: str, body: FileRange, headers: Headers, expect: Expect, notes: Notes
     ) -> ObjectInfo:
-        caps = self._driver.capabilities
-        size = self._part_size(body.size)
         full = self._prefix + key
-        upload = await self._call("start_parts", partial(self._driver.start_parts, full, headers))
+        resumed = notes.resumable(full) is not None
         try:
-            parts = await self._send_parts(full, upload, body, size)
-            if not self._checks(expect, caps.finish_if_absent, caps.finish_if_match):
-                await self._look_first(key, expect)
-                expect = ANYTHING
-            call = partial(self._driver.finish_parts, full, upload, parts, expect=expect)
-            return self._ours(await self._call("finish_parts", call))
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._abort(full, upload)
-            raise
+            async with self._multipart.uploaded(full, body, headers, notes) as (upload, parts):
+                caps = self._driver.capabilities
+                if not self._checks(expect, caps.finish_if_absent, caps.finish_if_match):
+                    await self._look_first(key, expect)
+                    expect = ANYTHING
+                call = partial(self._driver.finish_parts, full, upload.id, parts, expect=expect)
+                return self._ours(await self._call("finish_parts", call))
+        except NoSuchUpload:
+            if not resumed:
+                raise
+        # it was finished by a try whose answer was lost, or the store has thrown it away
+        with suppress(NotFound):
+            found = await self.head(key)
+            if await self.is_same(found, body):
+                return found
+        return await self._put_parts(key, body, headers, expect, notes)
 
-    async def _send_parts(self, full: str, upload: str, body: FileRange, size: int) -> list[Part]:
-        parts: list[Part] = []
-        errors: list[ObjfsError] = []
-        slots = trio.CapacityLimiter(PARTS_AT_ONCE)
-
-        async def send(number: int) -> None:
-            start = (number - 1) * size
-            piece = FileRange(body.fd, body.start + start, min(size, body.size - start))
-            call = partial(self._driver.put_part, full, upload, number, piece)
-            async with slots:
-                try:
-                    parts.append(await self._call("put_part", call))
-                except ObjfsError as error:
-                    errors.append(error)
-                    nursery.cancel_scope.cancel()
-            self.bytes["out"] += piece.size
-
-        async with trio.open_nursery() as nursery:
-            for number in range(1, math.ceil(body.size / size) + 1):
-                nursery.start_soon(send, number)
-        if errors:
-            raise errors[0]
-        return sorted(parts, key=lambda part: part.number)
-
-    async def _abort(self, full: str, upload: str) -> None:
-        """Drop the parts; when even that fails the first error still is the one to report."""
-        call = partial(self._driver.abort_parts, full, upload)
-        try:
-            with trio.fail_after(min(ABORT_SECONDS, self._timeout)):
-                await self._call("abort_parts", call, abandon=True)
-        except (ObjfsError, trio.TooSlowError) as error:
-            log.warning("parts of %s stay in the store until it expires them: %s", full, error)
+    async def abort(self, upload: Upload, ends: Ends) -> None:
+        """Drop an upload that nobody will finish; see `Multipart.abort`."""
+        await self._multipart.abort(upload, ends)
 
     @staticmethod
     def _checks(expect: Expect, absent: bool, match: bool) -> bool:  # noqa: FBT001  # two facts
@@ -378,21 +358,6 @@ class Bucket:
 
 
 _MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
-
-
-def etags_of(body: FileRange, part: int) -> set[ETag]:
-    """The ETags that S3 gives these bytes: stored whole, and stored in parts of this size."""
-    whole, parts = hashlib.md5(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
-    count = 0
-    for at in range(0, body.size, part):
-        piece = hashlib.md5(usedforsecurity=False)
-        with FileRange(body.fd, body.start + at, min(part, body.size - at)).open() as file:
-            while chunk := file.read(MIB):
-                whole.update(chunk)
-                piece.update(chunk)
-        parts.update(piece.digest())
-        count += 1
-    return {ETag(whole.hexdigest()), ETag(f"{parts.hexdigest()}-{count}")}
 
 
 def _sha256(body: FileRange) -> bytes:

@@ -199,6 +199,23 @@ class MemoryStore:
             self._find_upload("put a part of", key, upload).parts[number] = (etag, content)
         return Part(number, etag, len(content))
 
+    def list_parts(
+        self,
+        key: str,
+        upload: str,
+        *,
+        limit: int = 1000,  # noqa: ARG002 - the protocol's; there are no pages here
+    ) -> Sequence[Part]:
+        """The parts so far, by number."""
+        with self._lock:
+            found = self._find_upload("list the parts of", key, upload).parts
+            return [Part(n, etag, len(body)) for n, (etag, body) in sorted(found.items())]
+
+    def uploads(self) -> list[tuple[str, str]]:
+        """Key and id of every upload that was begun and not ended; for tests."""
+        with self._lock:
+            return sorted((upload.key, number) for number, upload in self._uploads.items())
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:

@@ -28,7 +28,7 @@ from objfs.errors import (
     Unsupported,
 )
 from objfs.store.base import Body, Capabilities, Sink, etag_of
-from objfs.store.s3 import copying, wire
+from objfs.store.s3 import copying, uploads, wire
 from objfs.store.s3.client import Connected, connect
 from objfs.store.s3.errors import answered, mapped
 from objfs.store.s3.lean import Lean
@@ -278,6 +278,11 @@ class S3Store:
             answer = self._client.upload_part(Bucket=self._bucket, Key=key, Body=stream, **part)
         return Part(number, etag_of(answer["ETag"]), wire.body_size(body))
 
+    def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:
+        """See `Driver.list_parts`."""
+        wire.checked_key("PARTS", key)
+        return uploads.listed(self._client, self._bucket, key, upload, limit)
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:
@@ -297,30 +302,12 @@ class S3Store:
                     Bucket=self._bucket, Key=key, **request, **wire.condition(expect)
                 )
         except (PreconditionFailed, NoSuchUpload, Unavailable) as error:
-            gone = self._upload_gone(key, upload, error)
+            gone = uploads.gone(self._client, self._bucket, key, upload, error)
             if not (ours and (gone or _was_repeated(error)) and self._etag_now(key) == ours):
                 raise gone or error from error.__cause__
             return _written(key, size, ours)
         etag = etag_of(answer.get("ETag", "")) or self._finished_etag(key, size, parts)
         return _written(key, size, etag)
-
-    def _upload_gone(self, key: str, upload: str, error: ObjfsError) -> NoSuchUpload | None:
-        """For radosgw, which answers 500 ("already in progress") when the upload is gone.
-
-        Its ListParts then says NoSuchKey where S3 says NoSuchUpload.
-        """
-        if type(error) is not Unavailable:
-            return None
-        try:
-            with mapped("FINISH", key):
-                self._client.list_parts(Bucket=self._bucket, Key=key, UploadId=upload, MaxParts=1)
-        except NoSuchBucket:
-            return None
-        except (NoSuchUpload, NotFound):
-            return NoSuchUpload(f"FINISH {key}: the store does not know this upload any more")
-        except ObjfsError:  # the first error is the one to report
-            return None
-        return None
 
     def _finished_etag(self, key: str, size: int, parts: Sequence[Part]) -> ETag:
         """For radosgw, which answers with an empty ETag.

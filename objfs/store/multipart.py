@@ -1,0 +1,221 @@
+"""Uploads in parts: parallel, remembered beyond a crash, gone on with where they were.
+
+An upload is noted (`Notes`) before its first part is sent, so that a process that dies leaves
+nothing in the store that nobody knows of: the next one goes on with it or aborts it. Between the
+store's answer to its beginning and the note there is an instant in which a crash leaves an upload
+without any part: it costs nothing, and no list tells whose it is.
+
+What happens to the parts when an upload fails:
+
+- the failure may pass (the network, a throttle, refused credentials): they stay, and the next try
+  sends what is missing. A part counts as sent only if its number, size and MD5 are those of the
+  local bytes, so it does not matter what was written meanwhile. Where the store's etag of a part is
+  no MD5, all parts are sent again.
+- it will not pass (a condition that does not hold, an answer that makes no sense), or nobody took
+  the note: they are aborted.
+
+The condition of a write is on its finish, so it holds at the instant at which the object appears.
+"""
+
+import hashlib
+import logging
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import trio
+
+from objfs.errors import Forbidden, NoSuchUpload, ObjfsError
+from objfs.store.base import Driver, FileRange
+from objfs.types import ETag, Headers, Part, Upload
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+MIB = 2**20
+PART_FROM = 16 * MIB
+"""A body above this goes up in parts."""
+PART_SIZE = 8 * MIB
+PARTS_AT_ONCE = 8
+ABORT_SECONDS = 5.0
+"""How long a failed upload's parts may delay the news of its failure."""
+
+
+class Ends(Protocol):
+    """Hears of uploads that come to an end."""
+
+    def ended(self, upload: Upload) -> None:
+        """It was finished, or the store does not know it any more."""
+
+    def unwanted(self, upload: Upload) -> None:
+        """It could not be aborted now: somebody has to, later."""
+
+
+class Notes(Ends, Protocol):
+    """Remembers the uploads of one body."""
+
+    def resumable(self, key: str) -> Upload | None:
+        """The upload to this full key that an earlier try has begun, if it is not ended."""
+
+    async def begun(self, upload: Upload) -> bool:
+        """Parts will be sent: on the disk on return; False if it cannot be remembered."""
+
+
+class Forgetful:
+    """Notes that nobody takes: a failed upload is aborted at once."""
+
+    def resumable(self, key: str) -> Upload | None:  # noqa: ARG002  # the protocol's
+        """Nothing is ever gone on with."""
+        return None
+
+    async def begun(self, upload: Upload) -> bool:  # noqa: ARG002  # the protocol's
+        """Not remembered."""
+        return False
+
+    def ended(self, upload: Upload) -> None:
+        """Nobody asks."""
+
+    def unwanted(self, upload: Upload) -> None:
+        """Its parts are left to the bucket's own rules, if it has some."""
+        log.warning("parts of %s stay in the store until it expires them", upload.key)
+
+
+class Multipart:
+    """Uploads in parts to one bucket; `call` runs a driver's method in a thread, and counts it."""
+
+    def __init__(
+        self, driver: Driver, call: Callable[..., Awaitable[Any]], sent: Counter[str]
+    ) -> None:
+        self._driver = driver
+        self._call = call
+        self._sent = sent
+
+    def part_size(self, size: int) -> int:
+        """Bytes of each part but the last, for a body of this size."""
+        caps = self._driver.capabilities
+        return max(PART_SIZE, caps.min_part, math.ceil(size / caps.max_parts))
+
+    @asynccontextmanager
+    async def uploaded(
+        self, key: str, body: FileRange, headers: Headers, notes: Notes
+    ) -> AsyncIterator[tuple[Upload, list[Part]]]:
+        """The upload with all its parts in the store; the block finishes it, or fails.
+
+        Raises `NoSuchUpload` when an upload that was gone on with turns out to be unknown: it may
+        have been finished by a try whose answer was lost.
+        """
+        upload, parts = await self._found(key, body, notes)
+        kept = upload is not None
+        if upload is None:
+            begin = partial(self._driver.start_parts, key, headers)
+            number = await self._call("start_parts", begin)
+            upload = Upload(key, number, self.part_size(body.size))
+        try:
+            kept = kept or await notes.begun(upload)
+            yield upload, await self._send(upload, body, parts)
+        except BaseException as error:
+            if isinstance(error, NoSuchUpload):
+                notes.ended(upload)
+            elif not kept or (isinstance(error, Exception) and not _may_pass(error)):
+                with trio.CancelScope(shield=True):
+                    await self.abort(upload, notes)
+            raise
+        notes.ended(upload)
+
+    async def abort(self, upload: Upload, ends: Ends) -> None:
+        """Drop its parts. If that fails, whoever hears of its end is told; nothing is raised."""
+        call = partial(self._driver.abort_parts, upload.key, upload.id)
+        try:
+            with trio.fail_after(ABORT_SECONDS):
+                await self._call("abort_parts", call, abandon=True)
+        except (ObjfsError, trio.TooSlowError) as error:
+            log.info("the parts of %s cannot be removed now: %r", upload.key, error)
+            ends.unwanted(upload)
+        else:
+            ends.ended(upload)
+
+    async def _found(
+        self, key: str, body: FileRange, notes: Notes
+    ) -> tuple[Upload | None, Sequence[Part]]:
+        """The upload to go on with, and what the store has of it."""
+        upload = notes.resumable(key)
+        if upload is None:
+            return None, ()
+        if upload.part_size != self.part_size(body.size):  # of another version of objfs
+            with trio.CancelScope(shield=True):
+                await self.abort(upload, notes)
+            return None, ()
+        call = partial(self._driver.list_parts, key, upload.id)
+        try:
+            return upload, await self._call("list_parts", call)
+        except NoSuchUpload:
+            notes.ended(upload)
+            raise
+
+    async def _send(self, upload: Upload, body: FileRange, there: Sequence[Part]) -> list[Part]:
+        """Send what is not `there`; all parts, by number."""
+        parts: list[Part] = []
+        errors: list[ObjfsError] = []
+        slots = trio.CapacityLimiter(PARTS_AT_ONCE)
+
+        async def send(number: int) -> None:
+            async with slots:
+                try:
+                    parts.append(await self._part(upload, body, number, there))
+                except ObjfsError as error:
+                    errors.append(error)
+                    nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for number in range(1, math.ceil(body.size / upload.part_size) + 1):
+                nursery.start_soon(send, number)
+        if errors:
+            raise errors[0]
+        return sorted(parts, key=lambda part: part.number)
+
+    async def _part(
+        self, upload: Upload, body: FileRange, number: int, there: Sequence[Part]
+    ) -> Part:
+        start = (number - 1) * upload.part_size
+        piece = FileRange(body.fd, body.start + start, min(upload.part_size, body.size - start))
+        same = [part for part in there if (part.number, part.size) == (number, piece.size)]
+        if same:
+            md5 = await trio.to_thread.run_sync(md5_of, piece)
+            if part := next((part for part in same if part.etag == md5), None):
+                return part
+        call = partial(self._driver.put_part, upload.key, upload.id, number, piece)
+        sent: Part = await self._call("put_part", call)
+        self._sent["out"] += piece.size
+        return sent
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the parts are worth keeping for another try."""
+    return isinstance(error, ObjfsError) and (error.retry or isinstance(error, Forbidden))
+
+
+def md5_of(body: FileRange) -> ETag:
+    """The etag of a part with these bytes."""
+    with body.open() as file:
+        return ETag(hashlib.file_digest(file, _md5).hexdigest())
+
+
+def etags_of(body: FileRange, part: int) -> set[ETag]:
+    """The ETags that S3 gives these bytes: stored whole, and stored in parts of this size."""
+    whole, parts = _md5(), _md5()
+    count = 0
+    for at in range(0, body.size, part):
+        piece = _md5()
+        with FileRange(body.fd, body.start + at, min(part, body.size - at)).open() as file:
+            while chunk := file.read(MIB):
+                whole.update(chunk)
+                piece.update(chunk)
+        parts.update(piece.digest())
+        count += 1
+    return {ETag(whole.hexdigest()), ETag(f"{parts.hexdigest()}-{count}")}
+
+
+_md5 = partial(hashlib.md5, usedforsecurity=False)
