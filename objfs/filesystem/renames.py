@@ -96,7 +96,7 @@ class Renames:
             for info in page.objects:
                 target = below + info.key[len(source) :]
                 try:
-                    found = await self._mount.bucket.head(target)
+                    found = await self._mount.bucket.head(target, quick=True)
                 except NotFound:
                     found = await self._copy(info, target)
                     versions[info.key] = info, found

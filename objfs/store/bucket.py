@@ -123,9 +123,19 @@ class Bucket:
             if not token:
                 return
 
-    async def head(self, key: str) -> ObjectInfo:
-        """The object's facts. Raises `NotFound`."""
-        return self._ours(await self._read("head", partial(self._driver.head, self._prefix + key)))
+    async def head(self, key: str, *, quick: bool = False) -> ObjectInfo:
+        """The object's facts. Raises `NotFound` only where the bucket itself is there.
+
+        The 404 of a HEAD has no body that could say that the bucket is gone, so it takes a second
+        request. `quick`: the caller sends one that would say so, or does not mind.
+        """
+        try:
+            found = await self._read("head", partial(self._driver.head, self._prefix + key))
+        except NotFound:
+            if not quick:
+                await self._read("check", self._driver.check)
+            raise
+        return self._ours(found)
 
     async def get(self, info: ObjectInfo, start: int, stop: int, sink: Sink) -> None:
         """Feed bytes [start, stop) of exactly this version to `sink`, in a worker thread.
@@ -299,7 +309,7 @@ class Bucket:
     async def _look_first(self, key: str, expect: Expect) -> None:
         """Stand in for a condition that this store does not check itself."""
         try:
-            found = await self.head(key)
+            found = await self.head(key, quick=True)
         except NotFound:
             if expect.etag:
                 raise PreconditionFailed(f"PUT {key}: the opened version is gone") from None
