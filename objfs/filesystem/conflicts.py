@@ -62,7 +62,7 @@ class Conflicts:
             if theirs is None:
                 log.info("%s was removed elsewhere: stored as new", key)
                 return await self._put(draft, key, ABSENT)
-            if await bucket.is_same(theirs, draft.body()):
+            if theirs.etag == draft.sent or await bucket.is_same(theirs, draft.body()):
                 return theirs  # an earlier try landed, and its answer was lost
             if await self._older_of_ours(file, draft, theirs):
                 return await self._put(draft, key, Expect(etag=theirs.etag))
@@ -84,7 +84,8 @@ class Conflicts:
         bucket, notes = self._mount.bucket, self._uploads.of(draft)
         await self._uploads.clear(bucket.full(key))
         headers = headers or headers_for(key)
-        return await bucket.put(key, draft.body(), headers, expect=expect, notes=notes)
+        body, base = draft.body(), draft.derived
+        return await bucket.put(key, body, headers, expect=expect, notes=notes, base=base)
 
     async def _older_of_ours(self, file: OpenFile, draft: Draft, theirs: ObjectInfo) -> bool:
         """Whether a draft before this one landed, and its answer was lost in a crash."""

@@ -325,6 +325,7 @@ class Saving:
 
     async def _stored(self, file: OpenFile, draft: Draft, info: ObjectInfo) -> None:
         old = file.info
+        draft.derives_from(info)
         self._mount.tree.stored(file.node, info, self._mount.clock())
         file.info = file.node.info
         if old and file.info and old.etag != file.info.etag:

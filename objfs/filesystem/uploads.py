@@ -7,6 +7,7 @@ A store that cannot be asked now is asked again, by the next mount at the latest
 """
 
 import logging
+from dataclasses import replace
 from functools import partial
 
 import trio
@@ -17,7 +18,7 @@ from objfs.cache.spool import Draft
 from objfs.errors import ObjfsError
 from objfs.exclusive import SingleFlight
 from objfs.store.bucket import Bucket
-from objfs.types import Upload
+from objfs.types import ETag, Upload
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,15 @@ class Uploads:
             del self._drafts[upload]
             return False
         return True
+
+    async def expects(self, etag: ETag, draft: Draft) -> None:
+        """What the store may have if its answer is lost; durable where the draft was promised."""
+        draft.sent = etag
+        draft.ours |= {etag}
+        if entry := self._journal.get(draft.number):
+            entry = replace(entry, ours=" ".join(sorted(draft.ours)))
+            self._journal.put(entry)
+            await trio.to_thread.run_sync(self._ledger.write, [entry])
 
     def ended(self, upload: Upload) -> None:
         """The store has it as an object, or knows it no more."""
@@ -161,6 +171,10 @@ class DraftUploads:
     async def begun(self, upload: Upload) -> bool:
         """See `Notes`."""
         return await self._uploads.begun(upload, self._draft)
+
+    async def expects(self, etag: ETag) -> None:
+        """See `Notes`."""
+        await self._uploads.expects(etag, self._draft)
 
     def ended(self, upload: Upload) -> None:
         """See `Notes`."""

@@ -39,7 +39,18 @@ from objfs.errors import (
 )
 from objfs.store.base import Body, Driver, FileRange, Sink, Usage
 from objfs.store.multipart import PART_FROM, Ends, Forgetful, Multipart, Notes, etags_of
-from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Upload
+from objfs.store.pieces import Derived, pieces
+from objfs.types import (
+    ANYTHING,
+    DELIMITER,
+    ETag,
+    Expect,
+    Headers,
+    ObjectInfo,
+    Page,
+    Part,
+    Upload,
+)
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -181,7 +192,8 @@ class Bucket:
     async def is_same(self, info: ObjectInfo, body: FileRange) -> bool:
         """Whether the object is exactly these bytes: by its ETag where that tells, else by reading.
 
-        An upload above `PART_FROM` has the ETag of its parts (md5 of their md5s, "-N").
+        An upload above `PART_FROM` has the ETag of its parts (md5 of their md5s, "-N"), which
+        tells nothing when they were cut otherwise.
         """
         if info.size != body.size:
             return False
@@ -189,7 +201,7 @@ class Bucket:
             return True
         if info.etag in await self.etags(body):
             return True
-        if self._driver.capabilities.etag_is_md5 and _MD5.fullmatch(info.etag):
+        if self.md5_of(info):
             return False
         found = hashlib.sha256()
         await self.get(info, 0, info.size, found.update)
@@ -210,15 +222,21 @@ class Bucket:
         *,
         expect: Expect = ANYTHING,
         notes: Notes | None = None,
+        base: Derived | None = None,
     ) -> ObjectInfo:
         """Store a whole object, in one request or in parts. Raises `PreconditionFailed`.
 
-        With `notes`, parts that an earlier try has sent are not sent again.
+        With `notes`, parts that an earlier try has sent are not sent again; with a `base`, of what
+        is under the key now only the changes are sent.
         """
         size = body.size if isinstance(body, FileRange) else len(body)
         caps = self._driver.capabilities
         if isinstance(body, FileRange) and size > min(PART_FROM, caps.max_put):
-            return await self._put_parts(key, body, headers, expect, notes or Forgetful())
+            notes = notes or Forgetful()
+            made = await self._put_derived(
+                key, body, headers, expect=expect, notes=notes, base=base
+            )
+            return made or await self._put_parts(key, body, headers, expect, notes)
         if not self._checks(expect, caps.put_if_absent, caps.put_if_match):
             await self._look_first(key, expect)
             expect = ANYTHING
@@ -281,12 +299,7 @@ class Bucket:
         resumed = notes.resumable(full) is not None
         try:
             async with self._multipart.uploaded(full, body, headers, notes) as (upload, parts):
-                caps = self._driver.capabilities
-                if not self._checks(expect, caps.finish_if_absent, caps.finish_if_match):
-                    await self._look_first(key, expect)
-                    expect = ANYTHING
-                call = partial(self._driver.finish_parts, full, upload.id, parts, expect=expect)
-                return self._ours(await self._call("finish_parts", call))
+                return await self._finish(key, upload, parts, expect)
         except NoSuchUpload:
             if not resumed:
                 raise
@@ -296,6 +309,42 @@ class Bucket:
             if await self.is_same(found, body):
                 return found
         return await self._put_parts(key, body, headers, expect, notes)
+
+    async def _finish(
+        self, key: str, upload: Upload, parts: Sequence[Part], expect: Expect
+    ) -> ObjectInfo:
+        caps = self._driver.capabilities
+        if not self._checks(expect, caps.finish_if_absent, caps.finish_if_match):
+            await self._look_first(key, expect)
+            expect = ANYTHING
+        call = partial(self._driver.finish_parts, upload.key, upload.id, parts, expect=expect)
+        return self._ours(await self._call("finish_parts", call))
+
+    async def _put_derived(
+        self,
+        key: str,
+        body: FileRange,
+        headers: Headers,
+        *,
+        expect: Expect,
+        notes: Notes,
+        base: Derived | None,
+    ) -> ObjectInfo | None:
+        """Store it out of its older version; None where that is not possible, or no gain."""
+        caps = self._driver.capabilities
+        if base is None or expect.etag != base.etag or not caps.part_copy:
+            return None
+        plan = pieces(body.size, base, min_part=caps.min_part, max_parts=caps.max_parts)
+        if not plan:
+            return None
+        full = self._prefix + key
+        made = self._multipart.derived(full, body, headers, notes=notes, base=base.etag, plan=plan)
+        try:
+            async with made as (upload, parts):
+                return await self._finish(key, upload, parts, expect)
+        except Unsupported as error:
+            log.info("%s is sent whole: %s", key, error)
+            return None
 
     async def abort(self, upload: Upload, ends: Ends) -> None:
         """Drop an upload that nobody will finish; see `Multipart.abort`."""

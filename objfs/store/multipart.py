@@ -14,6 +14,10 @@ What happens to the parts when an upload fails:
 - it will not pass (a condition that does not hold, an answer that makes no sense), or nobody took
   the note: they are aborted.
 
+An object of which most is unchanged is made of its older version (`derived`): the store copies the
+unchanged parts, and only the changes travel. Each copied part's etag is compared with the local
+bytes.
+
 The condition of a write is on its finish, so it holds at the instant at which the object appears.
 """
 
@@ -28,9 +32,18 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from objfs.errors import Forbidden, NoSuchUpload, ObjfsError
-from objfs.store.base import Driver, FileRange
-from objfs.types import ETag, Headers, Part, Upload
+from objfs.errors import (
+    Forbidden,
+    InvalidRange,
+    NoSuchUpload,
+    NotFound,
+    ObjfsError,
+    PreconditionFailed,
+    Unsupported,
+)
+from objfs.store.base import Driver, FileRange, parts_etag
+from objfs.store.pieces import Piece
+from objfs.types import ANYTHING, ETag, Expect, Headers, Part, Upload
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -63,6 +76,9 @@ class Notes(Ends, Protocol):
     async def begun(self, upload: Upload) -> bool:
         """Parts will be sent: on the disk on return; False if it cannot be remembered."""
 
+    async def expects(self, etag: ETag) -> None:
+        """The object will have this etag, which does not follow from its bytes alone."""
+
 
 class Forgetful:
     """Notes that nobody takes: a failed upload is aborted at once."""
@@ -74,6 +90,9 @@ class Forgetful:
     async def begun(self, upload: Upload) -> bool:  # noqa: ARG002  # the protocol's
         """Not remembered."""
         return False
+
+    async def expects(self, etag: ETag) -> None:
+        """Nobody asks."""
 
     def ended(self, upload: Upload) -> None:
         """Nobody asks."""
@@ -157,24 +176,8 @@ class Multipart:
 
     async def _send(self, upload: Upload, body: FileRange, there: Sequence[Part]) -> list[Part]:
         """Send what is not `there`; all parts, by number."""
-        parts: list[Part] = []
-        errors: list[ObjfsError] = []
-        slots = trio.CapacityLimiter(PARTS_AT_ONCE)
-
-        async def send(number: int) -> None:
-            async with slots:
-                try:
-                    parts.append(await self._part(upload, body, number, there))
-                except ObjfsError as error:
-                    errors.append(error)
-                    nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            for number in range(1, math.ceil(body.size / upload.part_size) + 1):
-                nursery.start_soon(send, number)
-        if errors:
-            raise errors[0]
-        return sorted(parts, key=lambda part: part.number)
+        numbers = range(1, math.ceil(body.size / upload.part_size) + 1)
+        return await _side_by_side([partial(self._part, upload, body, n, there) for n in numbers])
 
     async def _part(
         self, upload: Upload, body: FileRange, number: int, there: Sequence[Part]
@@ -186,10 +189,90 @@ class Multipart:
             md5 = await trio.to_thread.run_sync(md5_of, piece)
             if part := next((part for part in same if part.etag == md5), None):
                 return part
+        return await self._put_part(upload, number, piece)
+
+    async def _put_part(self, upload: Upload, number: int, piece: FileRange) -> Part:
         call = partial(self._driver.put_part, upload.key, upload.id, number, piece)
-        sent: Part = await self._call("put_part", call)
+        part: Part = await self._call("put_part", call)
         self._sent["out"] += piece.size
-        return sent
+        return part
+
+    # --- out of an older version ----------------------------------------------------------------
+
+    @asynccontextmanager
+    async def derived(
+        self,
+        key: str,
+        body: FileRange,
+        headers: Headers,
+        *,
+        notes: Notes,
+        base: ETag,
+        plan: Sequence[Piece],
+    ) -> AsyncIterator[tuple[Upload, list[Part]]]:
+        """Like `uploaded`, with what is unchanged copied from the object as it is in the store.
+
+        It is not gone on with after a failure: what was copied is quickly copied again. Raises
+        `PreconditionFailed` when the object is not that version any more, `Unsupported` when the
+        store cannot copy parts, or not so that it can be seen that the right bytes were copied.
+        """
+        if old := notes.resumable(key):
+            await self.abort(old, notes)
+        number = await self._call("start_parts", partial(self._driver.start_parts, key, headers))
+        upload = Upload(key, number, 0)
+        try:
+            await notes.begun(upload)
+            jobs = [partial(self._piece, upload, body, *each, base) for each in enumerate(plan, 1)]
+            parts = await _side_by_side(jobs)
+            if etag := parts_etag(parts):
+                await notes.expects(etag)
+            yield upload, parts
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.abort(upload, notes)
+            raise
+        notes.ended(upload)
+
+    async def _piece(
+        self, upload: Upload, body: FileRange, number: int, piece: Piece, base: ETag
+    ) -> Part:
+        local = FileRange(body.fd, body.start + piece.start, piece.size)
+        if not piece.copied:
+            return await self._put_part(upload, number, local)
+        expect = Expect(etag=base) if self._driver.capabilities.copy_if_match else ANYTHING
+        copy = partial(self._driver.copy_part, upload.key, upload.id, number, upload.key)
+        try:
+            part: Part = await self._call(
+                "copy_part", partial(copy, start=piece.start, stop=piece.stop, expect=expect)
+            )
+        except (NotFound, InvalidRange) as error:
+            raise PreconditionFailed(f"COPY {upload.key}: the opened version is gone") from error
+        # a version that came and went meanwhile is seen here, also where no condition was checked
+        if part.etag != await trio.to_thread.run_sync(md5_of, local):
+            raise Unsupported(f"COPY {upload.key}: the store's copy cannot be told to be right")
+        return part
+
+
+async def _side_by_side(jobs: Sequence[Callable[[], Awaitable[Part]]]) -> list[Part]:
+    """All parts, by number; the first error ends all that has not begun."""
+    parts: list[Part] = []
+    errors: list[ObjfsError] = []
+    slots = trio.CapacityLimiter(PARTS_AT_ONCE)
+
+    async def do(job: Callable[[], Awaitable[Part]]) -> None:
+        async with slots:
+            try:
+                parts.append(await job())
+            except ObjfsError as error:
+                errors.append(error)
+                nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for job in jobs:
+            nursery.start_soon(do, job)
+    if errors:
+        raise errors[0]
+    return sorted(parts, key=lambda part: part.number)
 
 
 def _may_pass(error: Exception) -> bool:

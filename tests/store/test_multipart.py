@@ -35,6 +35,10 @@ class Notebook:
         self.upload = upload
         return True
 
+    async def expects(self, etag: ETag) -> None:
+        """Not of these uploads, whose etags follow from their bytes."""
+        raise AssertionError(etag)
+
     def ended(self, upload: Upload) -> None:
         """Forgotten."""
         self.gone.append(upload)

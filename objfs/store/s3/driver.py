@@ -27,7 +27,7 @@ from objfs.errors import (
     Unavailable,
     Unsupported,
 )
-from objfs.store.base import Body, Capabilities, Sink, etag_of
+from objfs.store.base import Body, Capabilities, Sink, etag_of, parts_etag
 from objfs.store.s3 import copying, uploads, wire
 from objfs.store.s3.client import Connected, connect
 from objfs.store.s3.errors import answered, mapped
@@ -278,6 +278,32 @@ class S3Store:
             answer = self._client.upload_part(Bucket=self._bucket, Key=key, Body=stream, **part)
         return Part(number, etag_of(answer["ETag"]), wire.body_size(body))
 
+    def copy_part(
+        self,
+        key: str,
+        upload: str,
+        number: int,
+        source: str,
+        *,
+        start: int,
+        stop: int,
+        expect: Expect = ANYTHING,
+    ) -> Part:
+        """See `Driver.copy_part`."""
+        wire.checked_key("COPY", source)
+        if not self._recognised and expect != ANYTHING:
+            self.check()
+        caps = self._capabilities
+        self._supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
+        if not caps.part_copy:
+            raise Unsupported(f"COPY {source}: this store makes no parts of objects")
+        job = copying.Copy(self._client, self._bucket, source, key, stop, expect, None)
+        try:
+            return job.part(upload, number, start, stop, expect.etag)
+        except Unsupported:
+            self._learn(part_copy=False)
+            raise
+
     def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:
         """See `Driver.list_parts`."""
         wire.checked_key("PARTS", key)
@@ -293,7 +319,7 @@ class S3Store:
             "FINISH", key, expect, absent=caps.finish_if_absent, match=caps.finish_if_match
         )
         size = sum(part.size for part in parts)
-        ours = wire.parts_etag(parts)
+        ours = parts_etag(parts)
         listed = [{"PartNumber": part.number, "ETag": wire.quoted(part.etag)} for part in parts]
         request = {"UploadId": upload, "MultipartUpload": {"Parts": listed}}
         try:
@@ -318,7 +344,7 @@ class S3Store:
         found = self.head(key)
         if found.size == size and found.etag.endswith(f"-{len(parts)}"):
             return found.etag
-        return wire.parts_etag(parts) or found.etag
+        return parts_etag(parts) or found.etag
 
     def abort_parts(self, key: str, upload: str) -> None:
         """See `Driver.abort_parts`."""

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Final
@@ -12,7 +12,7 @@ from objfs.errors import Corrupt, InvalidArgument, InvalidName, NameTooLong, Sto
 from objfs.store.base import Body, FileRange, etag_of
 from objfs.store.s3 import connection
 from objfs.store.s3.answers import NO_STORE
-from objfs.types import ETag, Expect, Headers, ObjectInfo, Page, Part
+from objfs.types import ETag, Expect, Headers, ObjectInfo, Page
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK: Final = 256 * 1024
@@ -184,16 +184,18 @@ def base64_of(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def parts_etag(parts: Sequence[Part]) -> ETag:
-    """The ETag that S3 gives an object of these parts: the MD5 of their MD5s, and their number.
+def quoted(etag: ETag) -> str:
+    """As a header has it (RFC 9110 section 8.8.3)."""
+    return f'"{etag}"'
 
-    "" when a part's own ETag is no MD5 (encryption with KMS keys).
-    """
-    try:
-        joined = b"".join(bytes.fromhex(part.etag) for part in parts)
-    except ValueError:
-        return ETag("")
-    return ETag(f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}")
+
+def condition(expect: Expect, *, bare: bool = False) -> dict[str, str]:
+    """Parameters for the condition of a write; `bare`: for a server that matches without quotes."""
+    if expect.absent:
+        return {"IfNoneMatch": "*"}
+    if expect.etag:
+        return {"IfMatch": expect.etag if bare else quoted(expect.etag)}
+    return {}
 
 
 def stored_headers(headers: Headers) -> dict[str, Any]:
