@@ -55,7 +55,7 @@ def traffic(place: Place, fs: FileSystem) -> tuple[Counter[str], int]:
 async def test_an_appended_line_is_all_that_is_sent(place: Place, write_back):
     """64 MiB are copied by the store; again on the same handle, and on the next one."""
     data = stored(place)
-    one = Counter(start_parts=1, copy_part=1, put_part=1, finish_parts=1)
+    one = Counter(start_parts=1, copy_part=4, put_part=1, finish_parts=1)
     async with place.mounted(write_back) as fs:
         fh = await opened(fs)
         for _ in range(3):
