@@ -40,17 +40,7 @@ from objfs.errors import (
 from objfs.store.base import Body, Driver, FileRange, Sink, Usage
 from objfs.store.multipart import PART_FROM, Ends, Forgetful, Multipart, Notes, etags_of
 from objfs.store.pieces import Derived, pieces
-from objfs.types import (
-    ANYTHING,
-    DELIMITER,
-    ETag,
-    Expect,
-    Headers,
-    ObjectInfo,
-    Page,
-    Part,
-    Upload,
-)
+from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part, Upload
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from objfs.config import StoreConfig
 from objfs.errors import (
     NoSuchBucket,
@@ -30,7 +28,7 @@ from objfs.errors import (
 from objfs.store.base import Body, Capabilities, Sink, etag_of, parts_etag
 from objfs.store.s3 import copying, uploads, wire
 from objfs.store.s3.client import Connected, connect
-from objfs.store.s3.errors import answered, mapped
+from objfs.store.s3.errors import answered, mapped, was_repeated
 from objfs.store.s3.lean import Lean
 from objfs.store.s3.products import UNKNOWN, recognise
 from objfs.store.s3.tokens import as_given
@@ -166,7 +164,7 @@ class S3Store:
             raise PreconditionFailed(f"PUT {key}: the expected version is gone") from error
         except PreconditionFailed as error:
             found = self._etag_now(key)
-            if found == md5 and _was_repeated(error):
+            if found == md5 and was_repeated(error):
                 return found
             if bare or not expect.etag or found != expect.etag:
                 raise
@@ -297,7 +295,9 @@ class S3Store:
         self._supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
         if not caps.part_copy:
             raise Unsupported(f"COPY {source}: this store makes no parts of objects")
-        job = copying.Copy(self._client, self._bucket, source, key, stop, expect, None)
+        job = copying.Copy(
+            self._client, self._bucket, source, key, stop, expect, None, self._bucket
+        )
         try:
             return job.part(upload, number, start, stop, expect.etag)
         except Unsupported:
@@ -329,7 +329,7 @@ class S3Store:
                 )
         except (PreconditionFailed, NoSuchUpload, Unavailable) as error:
             gone = uploads.gone(self._client, self._bucket, key, upload, error)
-            if not (ours and (gone or _was_repeated(error)) and self._etag_now(key) == ours):
+            if not (ours and (gone or was_repeated(error)) and self._etag_now(key) == ours):
                 raise gone or error from error.__cause__
             return _written(key, size, ours)
         etag = etag_of(answer.get("ETag", "")) or self._finished_etag(key, size, parts)
@@ -396,13 +396,6 @@ class S3Store:
             return self.head(key).etag
         except NotFound:
             return ETag("")
-
-
-def _was_repeated(error: ObjfsError) -> bool:
-    """Whether botocore had sent this request before; a lost answer may have been a success."""
-    cause = error.__cause__
-    meta: Any = cause.response.get("ResponseMetadata") if isinstance(cause, ClientError) else None
-    return bool(meta and meta.get("RetryAttempts"))
 
 
 def _written(key: str, size: int, etag: ETag, headers: Headers | None = None) -> ObjectInfo:
