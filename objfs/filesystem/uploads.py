@@ -124,7 +124,7 @@ class Uploads:
         async with trio.open_nursery() as nursery:
             for upload in self._unwanted(key):
                 nursery.start_soon(
-                    self._aborts.run, upload, partial(self._bucket.abort, upload, self)
+                    self._aborts.run, upload, partial(self._bucket.multipart.abort, upload, self)
                 )
         await self._forget()
         return self.left()

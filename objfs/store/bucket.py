@@ -38,8 +38,8 @@ from objfs.errors import (
     Unsupported,
 )
 from objfs.store.base import Body, Driver, FileRange, Sink, Usage
-from objfs.store.multipart import PART_FROM, Ends, Forgetful, Multipart, Notes, etags_of
-from objfs.store.pieces import Derived, pieces
+from objfs.store.multipart import NOT_NOTED, PART_FROM, Multipart, Notes, etags_of, sha256_of
+from objfs.store.pieces import Derived
 from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part, Upload
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Bucket:
         """Bytes of bodies, "in" and "out"."""
         self.refused = ""
         """What the store said when it refused the credentials last; "" while it takes them."""
-        self._multipart = Multipart(driver, self._call, self.bytes)
+        self.multipart = Multipart(driver, self._call, self.bytes)
 
     @property
     def timeout(self) -> float:
@@ -127,8 +127,8 @@ class Bucket:
     async def head(self, key: str, *, quick: bool = False) -> ObjectInfo:
         """The object's facts. Raises `NotFound` only where the bucket itself is there.
 
-        The 404 of a HEAD has no body that could say that the bucket is gone, so it takes a second
-        request. `quick`: the caller sends one that would say so, or does not mind.
+        The 404 of a HEAD has no body to say that the bucket is gone: that takes a second request,
+        unless the caller sends one that would say so (`quick`).
         """
         try:
             found = await self._read("head", partial(self._driver.head, self._prefix + key))
@@ -195,11 +195,11 @@ class Bucket:
             return False
         found = hashlib.sha256()
         await self.get(info, 0, info.size, found.update)
-        return found.digest() == await trio.to_thread.run_sync(_sha256, body)
+        return found.digest() == await trio.to_thread.run_sync(sha256_of, body)
 
     async def etags(self, body: FileRange) -> set[ETag]:
         """The ETags that a store may give to these bytes."""
-        part = self._multipart.part_size(body.size)
+        part = self.multipart.part_size(body.size)
         return await trio.to_thread.run_sync(etags_of, body, part, limiter=self._limiter)
 
     # --- writing -------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class Bucket:
         headers: Headers,
         *,
         expect: Expect = ANYTHING,
-        notes: Notes | None = None,
+        notes: Notes = NOT_NOTED,
         base: Derived | None = None,
     ) -> ObjectInfo:
         """Store a whole object, in one request or in parts. Raises `PreconditionFailed`.
@@ -222,7 +222,6 @@ class Bucket:
         size = body.size if isinstance(body, FileRange) else len(body)
         caps = self._driver.capabilities
         if isinstance(body, FileRange) and size > min(PART_FROM, caps.max_put):
-            notes = notes or Forgetful()
             made = await self._put_derived(
                 key, body, headers, expect=expect, notes=notes, base=base
             )
@@ -288,20 +287,19 @@ class Bucket:
         full = self._prefix + key
         resumed = notes.resumable(full) is not None
         try:
-            async with self._multipart.uploaded(full, body, headers, notes) as (upload, parts):
+            async with self.multipart.uploaded(full, body, headers, notes) as (upload, parts):
                 return await self._finish(key, upload, parts, expect)
         except NoSuchUpload:
             if not resumed:
                 raise
-        # it was finished by a try whose answer was lost, or the store has thrown it away
-        with suppress(NotFound):
+        with suppress(NotFound):  # finished by a try whose answer was lost, or thrown away
             found = await self.head(key)
             if await self.is_same(found, body):
                 return found
         return await self._put_parts(key, body, headers, expect, notes)
 
     async def _finish(
-        self, key: str, upload: Upload, parts: Sequence[Part], expect: Expect
+        self, key: str, upload: Upload, parts: list[Part], expect: Expect
     ) -> ObjectInfo:
         caps = self._driver.capabilities
         if not self._checks(expect, caps.finish_if_absent, caps.finish_if_match):
@@ -321,24 +319,17 @@ class Bucket:
         base: Derived | None,
     ) -> ObjectInfo | None:
         """Store it out of its older version; None where that is not possible, or no gain."""
-        caps = self._driver.capabilities
-        if base is None or expect.etag != base.etag or not caps.part_copy:
+        if not (plan := self.multipart.plan(body.size, base, expect)):
             return None
-        plan = pieces(body.size, base, min_part=caps.min_part, max_parts=caps.max_parts)
-        if not plan:
-            return None
-        full = self._prefix + key
-        made = self._multipart.derived(full, body, headers, notes=notes, base=base.etag, plan=plan)
+        made = self.multipart.derived(
+            self._prefix + key, body, headers, notes=notes, expect=expect, plan=plan
+        )
         try:
             async with made as (upload, parts):
                 return await self._finish(key, upload, parts, expect)
         except Unsupported as error:
             log.info("%s is sent whole: %s", key, error)
             return None
-
-    async def abort(self, upload: Upload, ends: Ends) -> None:
-        """Drop an upload that nobody will finish; see `Multipart.abort`."""
-        await self._multipart.abort(upload, ends)
 
     @staticmethod
     def _checks(expect: Expect, absent: bool, match: bool) -> bool:  # noqa: FBT001  # two facts
@@ -407,8 +398,3 @@ class Bucket:
 
 
 _MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
-
-
-def _sha256(body: FileRange) -> bytes:
-    with body.open() as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
@@ -42,7 +42,7 @@ from objfs.errors import (
     Unsupported,
 )
 from objfs.store.base import Driver, FileRange, parts_etag
-from objfs.store.pieces import Piece
+from objfs.store.pieces import Derived, Piece, pieces
 from objfs.types import ANYTHING, ETag, Expect, Headers, Part, Upload
 
 T = TypeVar("T")
@@ -100,6 +100,9 @@ class Forgetful:
     def unwanted(self, upload: Upload) -> None:
         """Its parts are left to the bucket's own rules, if it has some."""
         log.warning("parts of %s stay in the store until it expires them", upload.key)
+
+
+NOT_NOTED: Final = Forgetful()
 
 
 class Multipart:
@@ -199,6 +202,13 @@ class Multipart:
 
     # --- out of an older version ----------------------------------------------------------------
 
+    def plan(self, size: int, base: Derived | None, expect: Expect) -> list[Piece]:
+        """The parts of a body out of its older version; none where that cannot be, or no gain."""
+        caps = self._driver.capabilities
+        if base is None or base.etag != expect.etag or not caps.part_copy:
+            return []
+        return pieces(size, base, min_part=caps.min_part, max_parts=caps.max_parts)
+
     @asynccontextmanager
     async def derived(
         self,
@@ -207,7 +217,7 @@ class Multipart:
         headers: Headers,
         *,
         notes: Notes,
-        base: ETag,
+        expect: Expect,
         plan: Sequence[Piece],
     ) -> AsyncIterator[tuple[Upload, list[Part]]]:
         """Like `uploaded`, with what is unchanged copied from the object as it is in the store.
@@ -222,7 +232,8 @@ class Multipart:
         upload = Upload(key, number, 0)
         try:
             await notes.begun(upload)
-            jobs = [partial(self._piece, upload, body, *each, base) for each in enumerate(plan, 1)]
+            numbered = enumerate(plan, 1)
+            jobs = [partial(self._piece, upload, body, *each, expect) for each in numbered]
             parts = await _side_by_side(jobs)
             if etag := parts_etag(parts):
                 await notes.expects(etag)
@@ -234,12 +245,13 @@ class Multipart:
         notes.ended(upload)
 
     async def _piece(
-        self, upload: Upload, body: FileRange, number: int, piece: Piece, base: ETag
+        self, upload: Upload, body: FileRange, number: int, piece: Piece, expect: Expect
     ) -> Part:
         local = FileRange(body.fd, body.start + piece.start, piece.size)
         if not piece.copied:
             return await self._put_part(upload, number, local)
-        expect = Expect(etag=base) if self._driver.capabilities.copy_if_match else ANYTHING
+        if not self._driver.capabilities.copy_if_match:
+            expect = ANYTHING
         copy = partial(self._driver.copy_part, upload.key, upload.id, number, upload.key)
         try:
             part: Part = await self._call(
@@ -284,6 +296,12 @@ def md5_of(body: FileRange) -> ETag:
     """The etag of a part with these bytes."""
     with body.open() as file:
         return ETag(hashlib.file_digest(file, _md5).hexdigest())
+
+
+def sha256_of(body: FileRange) -> bytes:
+    """What no two bodies share."""
+    with body.open() as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def etags_of(body: FileRange, part: int) -> set[ETag]:

@@ -2,28 +2,20 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.mount.kit import Mounted, Store, mounted
+from tests.mount.conftest import through
+from tests.mount.kit import Mounted, Store, eventually, mounted
 from tests.mount.test_crash import crash
-from tests.mount.test_faults import eventually, through
-from tests.proxy import Fault, Proxy, proxy
+from tests.proxy import Fault, Proxy
 from tests.servers import Server
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(120)]
 MIB = 2**20
 PARTS = 5
 """Of the file: 40 MiB."""
-
-
-@pytest.fixture
-def link(radosgw: Server) -> Iterator[Proxy]:
-    """The proxy in front of radosgw."""
-    with proxy(radosgw.endpoint) as made:
-        yield made
 
 
 def uploads(store: Store) -> list[str]:
