@@ -136,7 +136,7 @@ class S3Store:
         """See `Driver.put`; the checksum is Content-MD5."""
         wire.checked_key("PUT", key, self._capabilities.max_key)
         caps = self._capabilities
-        self._supports("PUT", key, expect, absent=caps.put_if_absent, match=caps.put_if_match)
+        wire.supports("PUT", key, expect, absent=caps.put_if_absent, match=caps.put_if_match)
         body = wire.in_memory(body)
         digest = wire.md5(body)
         request = wire.stored_headers(headers) | {"ContentMD5": wire.base64_of(digest)}
@@ -198,8 +198,8 @@ class S3Store:
         caps = self._capabilities
         whole = size <= caps.max_put
         absent = caps.copy_if_absent if whole else caps.finish_if_absent
-        self._supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
-        self._supports("COPY", target, target_expect, absent=absent, match=False)
+        wire.supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
+        wire.supports("COPY", target, target_expect, absent=absent, match=False)
         here = self._bucket
         job = copying.Copy(
             *(self._client, here, source, target, size, expect, headers, source_bucket or here)
@@ -292,12 +292,11 @@ class S3Store:
         if not self._recognised and expect != ANYTHING:
             self.check()
         caps = self._capabilities
-        self._supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
+        wire.supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
         if not caps.part_copy:
             raise Unsupported(f"COPY {source}: this store makes no parts of objects")
-        job = copying.Copy(
-            self._client, self._bucket, source, key, stop, expect, None, self._bucket
-        )
+        here = self._bucket
+        job = copying.Copy(self._client, here, source, key, stop, expect, None, here)
         try:
             return job.part(upload, number, start, stop, expect.etag)
         except Unsupported:
@@ -315,7 +314,7 @@ class S3Store:
         """See `Driver.finish_parts`."""
         wire.checked_key("FINISH", key)
         caps = self._capabilities
-        self._supports(
+        wire.supports(
             "FINISH", key, expect, absent=caps.finish_if_absent, match=caps.finish_if_match
         )
         size = sum(part.size for part in parts)
@@ -385,11 +384,6 @@ class S3Store:
     def _learn(self, **facts: bool) -> None:
         with self._lock:
             self._capabilities = replace(self._capabilities, **facts)
-
-    @staticmethod
-    def _supports(operation: str, key: str, expect: Expect, *, absent: bool, match: bool) -> None:
-        if (expect.absent and not absent) or (expect.etag and not match):
-            raise Unsupported(f"{operation} {key}: this store does not check the condition")
 
     def _etag_now(self, key: str) -> ETag:
         try:

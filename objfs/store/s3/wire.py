@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Final
 
-from objfs.errors import Corrupt, InvalidArgument, InvalidName, NameTooLong, StoreError
+from objfs.errors import (
+    Corrupt,
+    InvalidArgument,
+    InvalidName,
+    NameTooLong,
+    StoreError,
+    Unsupported,
+)
 from objfs.store.base import Body, FileRange, etag_of
 from objfs.store.s3 import connection
 from objfs.store.s3.answers import NO_STORE
@@ -165,6 +172,12 @@ def md5(body: Body) -> bytes:
     return digest.digest()
 
 
+def supports(operation: str, key: str, expect: Expect, *, absent: bool, match: bool) -> None:
+    """Raises `Unsupported` for a condition that this store does not check."""
+    if (expect.absent and not absent) or (expect.etag and not match):
+        raise Unsupported(f"{operation} {key}: this store does not check the condition")
+
+
 def quoted(etag: ETag) -> str:
     """As RFC 9110 section 8.8.3 has it."""
     return f'"{etag}"'
@@ -182,20 +195,6 @@ def condition(expect: Expect, *, bare: bool = False) -> dict[str, str]:
 def base64_of(digest: bytes) -> str:
     """As Content-MD5 wants it (RFC 1864)."""
     return base64.b64encode(digest).decode()
-
-
-def quoted(etag: ETag) -> str:
-    """As a header has it (RFC 9110 section 8.8.3)."""
-    return f'"{etag}"'
-
-
-def condition(expect: Expect, *, bare: bool = False) -> dict[str, str]:
-    """Parameters for the condition of a write; `bare`: for a server that matches without quotes."""
-    if expect.absent:
-        return {"IfNoneMatch": "*"}
-    if expect.etag:
-        return {"IfMatch": expect.etag if bare else quoted(expect.etag)}
-    return {}
 
 
 def stored_headers(headers: Headers) -> dict[str, Any]:
