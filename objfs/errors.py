@@ -137,9 +137,15 @@ class PreconditionFailed(Stale):
     """If-Match or If-None-Match did not hold: the object is not the version that was expected."""
 
 
-class NoSuchBucket(NotFound):
-    """The bucket (container, embedded store) does not exist."""
+class NoSuchBucket(ObjfsError):
+    """The bucket (container, embedded store) does not exist, or not any more.
 
+    Semantics: no `NotFound`. That a bucket is gone says nothing of a single name, so it must never
+    look like an absent file, an empty directory or a version that somebody deleted; ENODEV is given
+    by nothing else here.
+    """
+
+    errno = os_errno.ENODEV
     exit_code = 3
 
 

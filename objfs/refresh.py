@@ -160,7 +160,7 @@ class Refresher:
         async def head() -> None:
             try:
                 if key:  # there is no object without a key
-                    found.append(await self._bucket.head(key))
+                    found.append(await self._bucket.head(key, quick=True))
             except NotFound:
                 return
             except Exception as error:  # noqa: BLE001  # raised below, out of the nursery

@@ -105,6 +105,18 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload that was begun: the full key in the bucket, and the store's id.
+
+    Part n holds the body's bytes from (n - 1) * `part_size` on; the last one may be shorter.
+    """
+
+    key: str
+    id: str
+    part_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stat:
     """The attributes of one inode, as the kernel is told them; `ttl` is seconds of belief left."""
 

@@ -111,6 +111,32 @@ class Wrapped:
         """See `Driver`."""
         return self.around("put_part", key, lambda: self.inner.put_part(key, upload, number, body))
 
+    def copy_part(
+        self,
+        key: str,
+        upload: str,
+        number: int,
+        source: str,
+        *,
+        start: int,
+        stop: int,
+        expect: Expect = ANYTHING,
+    ) -> Part:
+        """See `Driver`."""
+        return self.around(
+            "copy_part",
+            key,
+            lambda: self.inner.copy_part(
+                key, upload, number, source, start=start, stop=stop, expect=expect
+            ),
+        )
+
+    def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:
+        """See `Driver`."""
+        return self.around(
+            "list_parts", key, lambda: self.inner.list_parts(key, upload, limit=limit)
+        )
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:

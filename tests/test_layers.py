@@ -24,8 +24,8 @@ APART = {("store", "tree"), ("cache", "tree")}  # siblings that must not know ea
 # Sync, deterministic, without a clock or a file: safe between two awaits, trivial to test.
 PURE = [
     *("types", "errors", "config", "tree"),
-    *("cache.blocks", "cache.ranges", "cache.policy", "cache.journal", "store.retry"),
-    *("cache.ahead", "cache.walk"),
+    *("cache.blocks", "cache.ranges", "cache.policy", "cache.journal"),
+    *("cache.ahead", "cache.walk", "store.pieces", "store.retry"),
 ]
 IMPURE = {
     *("trio", "asyncio", "threading", "multiprocessing", "subprocess", "socket", "select", "ssl"),

@@ -28,19 +28,41 @@ from pathlib import Path
 
 from objfs.cache.journal import Entry, State
 from objfs.errors import JournalUnreadable, NoSpace, OtherStore
-from objfs.types import ETag
+from objfs.types import ETag, Upload
 
-FORMAT = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS draft (
-    number INTEGER PRIMARY KEY, key TEXT NOT NULL, base TEXT, size INTEGER NOT NULL,
-    state TEXT NOT NULL, mtime_ns INTEGER NOT NULL, tries INTEGER NOT NULL, error TEXT NOT NULL,
-    due_ns INTEGER NOT NULL, ours TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS rename (source TEXT PRIMARY KEY, target TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS leftover (key TEXT PRIMARY KEY, etag TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), store TEXT NOT NULL);
-"""
+FORMAT = 2
+_DRAFT = {
+    "number": "INTEGER PRIMARY KEY",
+    "key": "TEXT NOT NULL",
+    "base": "TEXT",
+    "size": "INTEGER NOT NULL",
+    "state": "TEXT NOT NULL",
+    "mtime_ns": "INTEGER NOT NULL",
+    "tries": "INTEGER NOT NULL",
+    "error": "TEXT NOT NULL",
+    "due_ns": "INTEGER NOT NULL",
+    "ours": "TEXT NOT NULL DEFAULT ''",
+}
+"""The columns of a row of `draft`, in their order."""
+_TABLES = (
+    f"CREATE TABLE IF NOT EXISTS draft ({', '.join(map(' '.join, _DRAFT.items()))})",
+    """
+    CREATE TABLE IF NOT EXISTS rename (source TEXT PRIMARY KEY, target TEXT NOT NULL) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS leftover (key TEXT PRIMARY KEY, etag TEXT NOT NULL) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), store TEXT NOT NULL)
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS upload (
+        key TEXT NOT NULL, id TEXT NOT NULL, draft INTEGER NOT NULL, part_size INTEGER NOT NULL,
+        PRIMARY KEY (key, id)) WITHOUT ROWID
+    """,
+)
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+"""What a disk without room gives, also where the log's index cannot grow."""
 _NONE: Mapping[str, ETag] = {}
 
 
@@ -62,14 +84,30 @@ class Ledger:
                 raise self._unreadable("is missing or empty, although there are drafts")
             if found > FORMAT:
                 raise self._unreadable(f"has the format {found} of a newer objfs")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {FORMAT}")
             if self._db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise self._unreadable("is damaged")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            if found < FORMAT:
+                with self._transaction():
+                    self._migrate()
         except sqlite3.DatabaseError as error:
             raise self._unreadable(f"is damaged ({error})") from error
+
+    def _migrate(self) -> None:
+        """Make the tables, or bring those of an older objfs up to this format.
+
+        Format 1 had no `upload`; its first journals had no column `ours`, either.
+        """
+        columns = [row[1] for row in self._db.execute("PRAGMA table_info(draft)")]
+        if columns and "ours" not in columns:
+            self._db.execute(f"ALTER TABLE draft ADD COLUMN ours {_DRAFT['ours']}")
+            columns.append("ours")
+        if columns not in ([], list(_DRAFT)):
+            raise self._unreadable(f"has other columns than an objfs makes ({', '.join(columns)})")
+        for table in _TABLES:
+            self._db.execute(table)
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")
 
     def belong(self, store: str) -> bool:
         """From now on the folder is this store's; whether it was another's, or nobody's, before.
@@ -83,11 +121,12 @@ class Ledger:
         owed = self._db.execute(
             "SELECT (SELECT count(*) FROM draft),"
             " (SELECT count(*) FROM rename) + (SELECT count(*) FROM leftover)"
+            " + (SELECT count(*) FROM upload)"
         ).fetchone()
         if row and any(owed):
             raise OtherStore(
                 f"the cache folder {self._folder} owes {owed[0]} files and {owed[1]} directory"
-                f" renames to {row[0]}, not to {store}",
+                f" renames or unfinished uploads to {row[0]}, not to {store}",
                 remedy="Mount that one with it until all is stored, or save the files by `objfs"
                 f" export --all DEST --cache-dir {self._folder}`; or choose another --cache-dir",
             )
@@ -141,6 +180,23 @@ class Ledger:
         with self._lock, self._transaction():
             self._db.executemany("DELETE FROM leftover WHERE key = ?", [(key,) for key in keys])
 
+    def uploads(self) -> list[tuple[Upload, int]]:
+        """Multipart uploads that were begun and not ended, and the numbers of their drafts."""
+        rows = self._db.execute("SELECT key, id, part_size, draft FROM upload").fetchall()
+        return [(Upload(key, name, part_size), draft) for key, name, part_size, draft in rows]
+
+    def begin_upload(self, upload: Upload, draft: int) -> None:
+        """From now on it will be finished or aborted, whatever happens."""
+        row = (upload.key, upload.id, draft, upload.part_size)
+        with self._lock, self._transaction():
+            self._db.execute("REPLACE INTO upload VALUES (?, ?, ?, ?)", row)
+
+    def end_uploads(self, uploads: Iterable[Upload]) -> None:
+        """The store knows them no more."""
+        rows = [(upload.key, upload.id) for upload in uploads]
+        with self._lock, self._transaction():
+            self._db.executemany("DELETE FROM upload WHERE key = ? AND id = ?", rows)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
@@ -148,15 +204,23 @@ class Ledger:
             try:
                 yield
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite ends it itself when the disk is full
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise NoSpace(
+            # an extended code has its primary one in the low byte (https://sqlite.org/rescode.html)
+            if error.sqlite_errorcode & 0xFF in _FULL:
+                raise NoSpace(
+                    f"the journal in {self._folder} cannot be written ({error})",
+                    remedy="Make room on the disk that holds it",
+                ) from error
+            raise JournalUnreadable(
                 f"the journal in {self._folder} cannot be written ({error})",
-                remedy="Make room on the disk that holds it",
+                remedy="Look at the folder and its disk; `objfs export --all DEST --cache-dir"
+                f" {self._folder}` saves the drafts",
             ) from error
 
     def _unreadable(self, why: str) -> JournalUnreadable:

@@ -27,9 +27,11 @@ from pathlib import Path
 import trio
 
 from objfs.cache.policy import Shelf
+from objfs.cache.ranges import Ranges
 from objfs.errors import CacheGone, NoSpace
 from objfs.store.base import FileRange
-from objfs.types import ETag
+from objfs.store.pieces import Derived
+from objfs.types import ETag, ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,11 @@ class Draft:
         """Whether an upload of it was ever begun: the store may have it."""
         self.ours: frozenset[ETag] = frozenset()
         """ETags of what the store may have of the drafts that this one superseded."""
+        self.sent: ETag | None = None
+        """The ETag that the store gave, or would give, to these bytes when they were last sent."""
+        self._base: ObjectInfo | None = None
+        self._changed = Ranges()
+        """Where it is not as its base."""
         self.withdrawn = False
         """Whether a newer draft is about to take its place: its upload must not begin any more."""
         self.gone = False
@@ -73,8 +80,10 @@ class Draft:
     def write(self, start: int, data: bytes | memoryview) -> None:
         """Put bytes anywhere; a gap before them reads as zeros. Raises `NoSpace`."""
         assert not self.fixed
-        growth = max(0, start + len(data) - self.size)
+        stop = start + len(data)
+        growth = max(0, stop - self.size)
         self._shelf.write(growth)
+        self._change(min(self.size, start), stop)  # also when only a part of it gets there
         view = memoryview(data)
         try:
             while view:
@@ -95,8 +104,29 @@ class Draft:
         except OSError as error:
             self._shelf.write(self.size - size)
             raise _full(error, self.path) from error
+        self._change(min(self.size, size), max(self.size, size))
         self.size = size
         self.dirty = True
+
+    def _change(self, start: int, stop: int) -> None:
+        self._changed.add(start, stop)
+        self.sent = None
+
+    def derives_from(self, info: ObjectInfo) -> None:
+        """It holds, at this moment, exactly the bytes of this version."""
+        self._base = info
+        self._changed.clear()
+
+    def inherit(self, draft: "Draft") -> None:
+        """It holds, at this moment, exactly the bytes of the other one, which does not change."""
+        self._base, self._changed = draft._base, draft._changed.copy()  # noqa: SLF001  # its kind
+
+    @property
+    def derived(self) -> Derived | None:
+        """What it has of an older version, for the store to copy."""
+        if self._base is None:
+            return None
+        return Derived(self._base.etag, self._base.size, self._changed.within(self.size))
 
     @property
     def fixed(self) -> bool:
@@ -205,6 +235,7 @@ class Spool:
             copy.size = draft.size
             with draft.in_thread() as fd:
                 await trio.to_thread.run_sync(partial(_copy, fd, copy.fd, draft.size))
+            copy.inherit(draft)
         except OSError as error:
             copy.discard()
             raise _full(error, copy.path) from error

@@ -3,7 +3,7 @@
 It knows neither the kernel's protocol nor an SDK. What is behind a verb:
 
 - `contents`: bytes; open, read, write, truncate
-- `saving`: close, fsync, uploads; `conflicts` and `doubts` about them; `recovery` of them
+- `saving`: close, fsync; `uploads`, `conflicts` and `doubts` about them; `recovery` of them
 - `names`: create, mkdir, unlink, rmdir, rename of a file
 - `renames`: rename of a directory
 - `directories`: opendir, readdir
@@ -250,16 +250,17 @@ class FileSystem:
     async def recover(self) -> None:
         """Take up what an earlier daemon left undone, before anything else happens."""
         moved = 0
-        for source, target in await self.saving.begun_renames():
+        for source, target in await self.renames.begun():
             moved += await self.renames.finish(source, target)
         await self.renames.clear()
         drafts = await recovery.recover(self._mount, self.saving.ledger, self.saving)
-        if drafts or moved:
+        resumed, removed = await recovery.recover_uploads(self._mount, self.saving)
+        if drafts or moved or removed:
             log.info(
-                "recovery: %d drafts of an earlier mount will be uploaded, "
+                "recovery: %d drafts of an earlier mount will be uploaded, %d of them from where "
+                "they were; %d unfinished uploads that nobody owes were removed; "
                 "%d objects of a directory rename were moved",
-                drafts,
-                moved,
+                *(drafts, resumed, removed, moved),
             )
 
     def unsaved(self) -> list[tuple[str, int]]:

@@ -15,10 +15,11 @@ import time
 from objfs.cache.spool import Draft
 from objfs.errors import NotFound, PreconditionFailed, Stale
 from objfs.filesystem.base import Mount, headers_for
+from objfs.filesystem.uploads import Uploads
 from objfs.handles import OpenFile
 from objfs.tree.listing import Entry as Listed
 from objfs.tree.tree import Invalidate, path_of, prefix
-from objfs.types import ABSENT, ANYTHING, DELIMITER, NAME_MAX, Expect, ObjectInfo
+from objfs.types import ABSENT, ANYTHING, DELIMITER, NAME_MAX, Expect, Headers, ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 class Conflicts:
     """Conditional uploads of one mount, and the conflict copies that came of them."""
 
-    def __init__(self, mount: Mount) -> None:
+    def __init__(self, mount: Mount, uploads: Uploads) -> None:
         self._mount = mount
+        self._uploads = uploads
         self.copies: list[str] = []
         """Paths of the conflict copies made since the mount began, newest last."""
 
@@ -54,27 +56,36 @@ class Conflicts:
         """The stored version; None where a conflict is to be settled by keeping both."""
         bucket = self._mount.bucket
         try:
-            return await bucket.put(key, draft.body(), headers_for(key), expect=expect)
+            return await self._put(draft, key, expect)
         except PreconditionFailed as error:
             theirs = await self._theirs(key)
             if theirs is None:
                 log.info("%s was removed elsewhere: stored as new", key)
-                return await bucket.put(key, draft.body(), headers_for(key), expect=ABSENT)
-            if await bucket.is_same(theirs, draft.body()):
+                return await self._put(draft, key, ABSENT)
+            if theirs.etag == draft.sent or await bucket.is_same(theirs, draft.body()):
                 return theirs  # an earlier try landed, and its answer was lost
             if await self._older_of_ours(file, draft, theirs):
-                expect = Expect(etag=theirs.etag)
-                return await bucket.put(key, draft.body(), headers_for(key), expect=expect)
+                return await self._put(draft, key, Expect(etag=theirs.etag))
             mode = self._mount.config.on_conflict
             if mode == "overwrite":
                 log.info("%s was changed elsewhere: overwritten, as --on-conflict says", key)
-                return await bucket.put(key, draft.body(), headers_for(key), expect=ANYTHING)
+                return await self._put(draft, key, ANYTHING)
             if mode == "fail":
                 raise Stale(
                     f"{path_of(file.node)}: the object was changed elsewhere since it was opened",
                     remedy="What was written is kept: see objfs pending",
                 ) from error
             return None
+
+    async def _put(
+        self, draft: Draft, key: str, expect: Expect, headers: Headers | None = None
+    ) -> ObjectInfo:
+        """One upload, after those of older drafts to this key that might still be finished."""
+        bucket, notes = self._mount.bucket, self._uploads.of(draft)
+        await self._uploads.clear(bucket.full(key))
+        headers = headers or headers_for(key)
+        body, base = draft.body(), draft.derived
+        return await bucket.put(key, body, headers, expect=expect, notes=notes, base=base)
 
     async def _older_of_ours(self, file: OpenFile, draft: Draft, theirs: ObjectInfo) -> bool:
         """Whether a draft before this one landed, and its answer was lost in a crash."""
@@ -98,8 +109,7 @@ class Conflicts:
         # and where a store has no conditional PUT one copy would land on the other.
         chance = secrets.token_hex(4)
         name = _beside(key, f".conflict-{socket.gethostname()}-{stamp}-{chance}")
-        body = draft.body()
-        copy = await self._mount.bucket.put(name, body, headers_for(key), expect=ABSENT)
+        copy = await self._put(draft, name, ABSENT, headers_for(key))
         theirs = await self._theirs(key)
         parent = file.node.parent
         if parent is not None:

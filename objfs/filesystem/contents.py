@@ -181,6 +181,7 @@ class Contents:
             file.version = self._mount.reads.open(info)
         try:
             await self._mount.reads.copy_to(file.version, draft.write)
+            draft.derives_from(info)
         except BaseException:
             draft.discard()
             raise

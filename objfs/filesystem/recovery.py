@@ -12,6 +12,7 @@ from objfs.filesystem import doubts
 from objfs.filesystem.base import Mount
 from objfs.filesystem.saving import Saving
 from objfs.handles import OpenFile
+from objfs.store.multipart import ABORT_SECONDS
 from objfs.types import ETag, ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -69,3 +70,17 @@ async def recover(mount: Mount, ledger: Ledger, saving: Saving) -> int:
     for path in mount.spool.orphans(kept):
         path.unlink()
     return len(kept)
+
+
+async def recover_uploads(mount: Mount, saving: Saving) -> tuple[int, int]:
+    """After `recover`: multipart uploads that were cut short. How many go on, how many are gone.
+
+    What cannot be removed at once is removed in the background: a slow store holds no mount up.
+    """
+    rows = await trio.to_thread.run_sync(saving.ledger.uploads)
+    owed = {mount.bucket.full(entry.key): entry.number for entry in saving.journal}
+    drafts = {key: saving.draft(number) for key, number in owed.items()}
+    resumed = saving.uploads.restore(rows, drafts)
+    with trio.move_on_after(ABORT_SECONDS):
+        await saving.uploads.sweep()
+    return resumed, len(rows) - resumed - saving.uploads.left()

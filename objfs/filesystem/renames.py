@@ -21,7 +21,7 @@ from objfs.filesystem.names import Names
 from objfs.filesystem.saving import Saving
 from objfs.handles import OpenFile
 from objfs.tree.tree import Node, key_of, path_of
-from objfs.types import DELIMITER, Headers, Kind, ObjectInfo
+from objfs.types import DELIMITER, ETag, Headers, Kind, ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class Renames:
         self._mount = mount
         self._names = names
         self._saving = saving
+        self._ledger = saving.ledger
 
     async def rename_directory(
         self, node: Node, parent: Node, name: bytes, target: Node | None
@@ -54,12 +55,12 @@ class Renames:
                 raise NotFound("the directory was just removed")
             if target:
                 await self._names.must_be_empty(target)
-            await self._saving.begin_rename(source, below)
+            await self._begin(source, below)
             try:
                 copies = await self._copy_all(source, below)
                 marked = await self._copy_folder(source, below)
             except ObjfsError:
-                await self._saving.end_rename(source)
+                await self._end(source)
                 raise
             self._move(node, parent, name, target, copies)
             await self._saving.moved(list(self._files_below(node)))
@@ -67,7 +68,7 @@ class Renames:
             if marked:
                 await self._drop_folder(source)
             left = {info.key: info.etag for info, _ in copies if info.key in failed}
-            await self._saving.end_rename(source, left)
+            await self._end(source, left)
             if failed:
                 key, error = next(iter(failed.items()))
                 raise StoreError(
@@ -76,6 +77,10 @@ class Renames:
                     remedy="Both the copies and these originals exist until the next mount, which"
                     " tries again",
                 )
+
+    async def begun(self) -> list[tuple[str, str]]:
+        """Renames that were begun and not ended: source and target prefix."""
+        return await trio.to_thread.run_sync(self._ledger.renames)
 
     async def finish(self, source: str, below: str) -> int:
         """Go on with a rename that a crash cut short, and end it; how many objects were moved.
@@ -91,7 +96,7 @@ class Renames:
             for info in page.objects:
                 target = below + info.key[len(source) :]
                 try:
-                    found = await self._mount.bucket.head(target)
+                    found = await self._mount.bucket.head(target, quick=True)
                 except NotFound:
                     found = await self._copy(info, target)
                     versions[info.key] = info, found
@@ -107,7 +112,7 @@ class Renames:
         if await self._copy_folder(source, below):
             await self._drop_folder(source)
         left = {info.key: info.etag for info in moved if info.key in failed}
-        await self._saving.end_rename(source, left)
+        await self._end(source, left)
         return len(moved)
 
     async def clear(self) -> None:
@@ -141,6 +146,14 @@ class Renames:
         return digests[0] == digests[1]
 
     # --- inside --------------------------------------------------------------------------------
+
+    async def _begin(self, source: str, target: str) -> None:
+        """From now on the rename of this prefix will be finished, whatever happens."""
+        await trio.to_thread.run_sync(self._ledger.begin_rename, source, target)
+
+    async def _end(self, source: str, left: Mapping[str, ETag] | None = None) -> None:
+        """The rename is finished, or was taken back; originals that could not be removed."""
+        await trio.to_thread.run_sync(self._ledger.end_rename, source, left or {})
 
     async def _copy_all(self, source: str, below: str) -> list[tuple[ObjectInfo, ObjectInfo]]:
         copies: list[tuple[ObjectInfo, ObjectInfo]] = []

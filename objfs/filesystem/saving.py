@@ -11,7 +11,6 @@ of a conflict is decided in `conflicts`.
 
 import logging
 import random
-from collections.abc import Mapping
 from dataclasses import replace
 
 import trio
@@ -23,6 +22,7 @@ from objfs.errors import BadCredentials, Forbidden, NoSpace, ObjfsError, Stale
 from objfs.filesystem import doubts
 from objfs.filesystem.base import Mount
 from objfs.filesystem.conflicts import Conflicts
+from objfs.filesystem.uploads import Uploads
 from objfs.handles import OpenFile
 from objfs.store.retry import LAST, pause
 from objfs.tree.tree import key_of, path_of
@@ -51,7 +51,8 @@ class Saving:
         """The numbers of the journaled drafts of each file."""
         self._wake = trio.Event()
         self._slots = trio.CapacityLimiter(AT_ONCE)
-        self.conflicts = Conflicts(mount)
+        self.uploads = Uploads(mount.bucket, ledger, self.journal)
+        self.conflicts = Conflicts(mount, self.uploads)
 
     # --- verbs ---------------------------------------------------------------------------------
 
@@ -93,6 +94,7 @@ class Saving:
     async def run(self) -> None:
         """Upload what is owed, for ever; what fails waits, what is asked for is tried at once."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.uploads.run)
             while True:
                 self._wake = trio.Event()
                 for entry in self.journal.claimable(self._mount.wall_ns()):
@@ -132,6 +134,7 @@ class Saving:
                 under_way = file.draft and file.draft.sealed
                 if file.unsaved or under_way or self.promised(file):
                     nursery.start_soon(save, file)
+        await self.uploads.sweep()
         return failed
 
     # --- what changes names ------------------------------------------------------------------
@@ -177,18 +180,6 @@ class Saving:
     def promised(self, file: OpenFile | None) -> bool:
         """Whether the journal has what the file shows, so that the store need not have it."""
         return bool(file and self._numbers(file))
-
-    async def begin_rename(self, source: str, target: str) -> None:
-        """From now on the rename of this prefix will be finished, whatever happens."""
-        await trio.to_thread.run_sync(self.ledger.begin_rename, source, target)
-
-    async def end_rename(self, source: str, left: Mapping[str, ETag] | None = None) -> None:
-        """The rename is finished, or was taken back; originals that could not be removed."""
-        await trio.to_thread.run_sync(self.ledger.end_rename, source, left or {})
-
-    async def begun_renames(self) -> list[tuple[str, str]]:
-        """Renames that were begun and not ended: source and target prefix."""
-        return await trio.to_thread.run_sync(self.ledger.renames)
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -241,6 +232,10 @@ class Saving:
         self._files[draft.number] = file
         self._rows.setdefault(file, set()).add(draft.number)
 
+    def draft(self, number: int) -> Draft:
+        """A journaled draft."""
+        return self._drafts[number]
+
     def _withdraw(self, file: OpenFile, draft: Draft) -> list[int]:
         """The older drafts that this one supersedes, kept from being uploaded from now on."""
         older = self._numbers(file, before=draft.number - 1)
@@ -269,6 +264,7 @@ class Saving:
                 draft.discard()
         if not self._rows.get(file, True):
             del self._rows[file]
+        self.uploads.look()
 
     async def _in_background(self, file: OpenFile, number: int) -> None:
         async with self._slots:
@@ -320,6 +316,7 @@ class Saving:
             raise
         finally:
             doubts.unseal(file, draft)
+            self.uploads.look()
         if conflict:
             await self._settle(file, self._numbers(file, before=draft.number))
             raise conflict
@@ -328,6 +325,7 @@ class Saving:
 
     async def _stored(self, file: OpenFile, draft: Draft, info: ObjectInfo) -> None:
         old = file.info
+        draft.derives_from(info)
         self._mount.tree.stored(file.node, info, self._mount.clock())
         file.info = file.node.info
         if old and file.info and old.etag != file.info.etag:

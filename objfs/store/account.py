@@ -233,6 +233,31 @@ class AllBuckets:
         name, rest = _split("PUT", key)
         return self._driver(name).put_part(rest, upload, number, body)
 
+    def copy_part(
+        self,
+        key: str,
+        upload: str,
+        number: int,
+        source: str,
+        *,
+        start: int,
+        stop: int,
+        expect: Expect = ANYTHING,
+    ) -> Part:
+        """Make a part out of an object of the same bucket."""
+        name, rest = _split("COPY to", key)
+        here, old = _split("COPY", source)
+        if here != name:
+            raise Unsupported(f"COPY {source} to {key}: no parts out of another bucket")
+        return self._driver(name).copy_part(
+            *(rest, upload, number, old), start=start, stop=stop, expect=expect
+        )
+
+    def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:
+        """The parts of an upload."""
+        name, rest = _split("PUT", key)
+        return self._driver(name).list_parts(rest, upload, limit=limit)
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:

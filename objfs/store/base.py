@@ -13,6 +13,7 @@ below hold both ways, and `tests/store/contract.py` checks them on every driver:
 - ETags carry no quotes.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,8 @@ class Capabilities:
     """`copy` honours the expected etag of its source."""
     copy_if_absent: bool = True
     """`copy` honours `Expect(absent=True)` on its target."""
+    part_copy: bool = True
+    """`copy_part` is offered."""
     etag_is_md5: bool = True
     """The ETag of an object stored by one put is the MD5 of its bytes."""
     ordered: bool = True
@@ -185,6 +188,30 @@ class Driver(Protocol):
     def put_part(self, key: str, upload: str, number: int, body: Body) -> Part:
         """Upload one part, with a checksum that the store verifies. Raises `NoSuchUpload`."""
 
+    def copy_part(
+        self,
+        key: str,
+        upload: str,
+        number: int,
+        source: str,
+        *,
+        start: int,
+        stop: int,
+        expect: Expect = ANYTHING,
+    ) -> Part:
+        """Make a part of bytes [start, stop) of an object of the bucket, inside the store.
+
+        `expect` is on the source, honoured where `copy` honours it. Raises `NotFound`,
+        `PreconditionFailed`, `NoSuchUpload`, and `Unsupported` where there is no `part_copy`.
+        """
+
+    def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:
+        """All parts that the store has of an upload, by number, asked for `limit` at a time.
+
+        A part that was replaced may be listed beside the one that replaced it, or instead of it:
+        its etag tells. Raises `NoSuchUpload`, also for one that was finished or aborted.
+        """
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:
@@ -203,3 +230,15 @@ class Driver(Protocol):
 def etag_of(text: str) -> ETag:
     """An ETag header without its quotes (RFC 9110 section 8.8.3); a weak mark is dropped."""
     return ETag(text.strip().removeprefix("W/").strip('"'))
+
+
+def parts_etag(parts: Sequence[Part]) -> ETag:
+    """The ETag that S3 gives an object of these parts: the MD5 of their MD5s, and their number.
+
+    "" when a part's own ETag is no MD5 (encryption with KMS keys).
+    """
+    try:
+        joined = b"".join(bytes.fromhex(part.etag) for part in parts)
+    except ValueError:
+        return ETag("")
+    return ETag(f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}")

@@ -5,7 +5,7 @@
 - Cancellation: a read that nobody waits for any more is abandoned (its thread ends by the driver's
   own time-outs); a write is waited for, since it may land.
 - Verification: a body of another length than asked for is `Corrupt`, whatever its headers said.
-- Sizes: a body above `PART_FROM` goes up in parallel parts and is aborted when one fails.
+- Sizes: a body above `PART_FROM` goes up in parts: see `objfs.store.multipart`.
 - Conditions: where the store has no conditional write, a HEAD just before it stands in.
 - Credentials: that they are refused is said once, until they are accepted again.
 - Accounting: requests and bytes by operation, for people and for tests.
@@ -16,11 +16,11 @@ before. Writes are not repeated here: a repeated write needs to know what became
 
 import hashlib
 import logging
-import math
 import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -31,6 +31,7 @@ from objfs.errors import (
     BadCredentials,
     Corrupt,
     Forbidden,
+    NoSuchUpload,
     NotFound,
     ObjfsError,
     PreconditionFailed,
@@ -39,21 +40,16 @@ from objfs.errors import (
 )
 from objfs.store.base import Body, Driver, FileRange, Sink, Usage
 from objfs.store.etags import etags_of, sha256_of
-from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part
+from objfs.store.multipart import NOT_NOTED, PART_FROM, Multipart, Notes
+from objfs.store.pieces import Derived
+from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part, Upload
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-MIB = 2**20
-PART_FROM = 16 * MIB
-"""A body above this goes up in parts."""
-PART_SIZE = 8 * MIB
 READ_TRIES = 3
 PAUSE = 0.2
 """Seconds before a read is tried again; doubled each time."""
-PARTS_AT_ONCE = 8
-ABORT_SECONDS = 5.0
-"""How long a failed upload's parts may delay the news of its failure."""
 TELLINGS = 16
 """A body under way tells the event loop so many times in a time-out that bytes still come."""
 PATIENCE = "Check the network and the endpoint, or mount with a longer --timeout"
@@ -78,6 +74,7 @@ class Bucket:
         """Bytes of bodies, "in" and "out"."""
         self.refused = ""
         """What the store said when it refused the credentials last; "" while it takes them."""
+        self.multipart = Multipart(driver, self._call, self.bytes)
 
     @property
     def timeout(self) -> float:
@@ -98,6 +95,10 @@ class Bucket:
     def max_key(self) -> int:
         """Bytes that a key of this mount may have."""
         return self._driver.capabilities.max_key - len(self._prefix.encode())
+
+    def full(self, key: str) -> str:
+        """The key in the bucket, the mount's prefix included."""
+        return self._prefix + key
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -134,9 +135,19 @@ class Bucket:
             if not token:
                 return
 
-    async def head(self, key: str) -> ObjectInfo:
-        """The object's facts. Raises `NotFound`."""
-        return self._ours(await self._read("head", partial(self._driver.head, self._prefix + key)))
+    async def head(self, key: str, *, quick: bool = False) -> ObjectInfo:
+        """The object's facts. Raises `NotFound` only where the bucket itself is there.
+
+        The 404 of a HEAD has no body to say that the bucket is gone: that takes a second request,
+        unless the caller sends one that would say so (`quick`).
+        """
+        try:
+            found = await self._read("head", partial(self._driver.head, self._prefix + key))
+        except NotFound:
+            if not quick:
+                await self._read("check", self._driver.check)
+            raise
+        return self._ours(found)
 
     async def get(self, info: ObjectInfo, start: int, stop: int, sink: Sink) -> None:
         """Feed bytes [start, stop) of exactly this version to `sink`, in a worker thread.
@@ -185,7 +196,8 @@ class Bucket:
     async def is_same(self, info: ObjectInfo, body: FileRange) -> bool:
         """Whether the object is exactly these bytes: by its ETag where that tells, else by reading.
 
-        An upload above `PART_FROM` has the ETag of its parts (md5 of their md5s, "-N").
+        An upload above `PART_FROM` has the ETag of its parts (md5 of their md5s, "-N"), which
+        tells nothing when they were cut otherwise.
         """
         if info.size != body.size:
             return False
@@ -193,7 +205,7 @@ class Bucket:
             return True
         if info.etag in await self.etags(body):
             return True
-        if self._driver.capabilities.etag_is_md5 and _MD5.fullmatch(info.etag):
+        if self.md5_of(info):
             return False
         found = hashlib.sha256()
         await self.get(info, 0, info.size, found.update)
@@ -201,23 +213,33 @@ class Bucket:
 
     async def etags(self, body: FileRange) -> set[ETag]:
         """The ETags that a store may give to these bytes."""
-        part = self._part_size(body.size)
+        part = self.multipart.part_size(body.size)
         return await trio.to_thread.run_sync(etags_of, body, part, limiter=self._limiter)
-
-    def _part_size(self, size: int) -> int:
-        caps = self._driver.capabilities
-        return max(PART_SIZE, caps.min_part, math.ceil(size / caps.max_parts))
 
     # --- writing -------------------------------------------------------------------------------
 
     async def put(
-        self, key: str, body: Body, headers: Headers, *, expect: Expect = ANYTHING
+        self,
+        key: str,
+        body: Body,
+        headers: Headers,
+        *,
+        expect: Expect = ANYTHING,
+        notes: Notes = NOT_NOTED,
+        base: Derived | None = None,
     ) -> ObjectInfo:
-        """Store a whole object, in one request or in parts. Raises `PreconditionFailed`."""
+        """Store a whole object, in one request or in parts. Raises `PreconditionFailed`.
+
+        With `notes`, parts that an earlier try has sent are not sent again; with a `base`, of what
+        is under the key now only the changes are sent.
+        """
         size = body.size if isinstance(body, FileRange) else len(body)
         caps = self._driver.capabilities
         if isinstance(body, FileRange) and size > min(PART_FROM, caps.max_put):
-            return await self._put_parts(key, body, headers, expect)
+            made = await self._put_derived(
+                key, body, headers, expect=expect, notes=notes, base=base
+            )
+            return made or await self._put_parts(key, body, headers, expect, notes)
         if not self._checks(expect, caps.put_if_absent, caps.put_if_match):
             await self._look_first(key, expect)
             expect = ANYTHING
@@ -232,7 +254,7 @@ class Bucket:
             ):
                 raise
             # the driver has just learned that this store takes no conditions
-            return await self.put(key, body, headers, expect=expect)
+            return await self.put(key, body, headers, expect=expect, notes=notes)
         self.bytes["out"] += size
         return self._ours(stored)
 
@@ -274,56 +296,54 @@ class Bucket:
     # --- inside --------------------------------------------------------------------------------
 
     async def _put_parts(
-        self, key: str, body: FileRange, headers: Headers, expect: Expect
+        self, key: str, body: FileRange, headers: Headers, expect: Expect, notes: Notes
+    ) -> ObjectInfo:
+        full = self._prefix + key
+        resumed = notes.resumable(full) is not None
+        try:
+            async with self.multipart.uploaded(full, body, headers, notes) as (upload, parts):
+                return await self._finish(key, upload, parts, expect)
+        except NoSuchUpload:
+            if not resumed:
+                raise
+        with suppress(NotFound):  # finished by a try whose answer was lost, or thrown away
+            found = await self.head(key)
+            if await self.is_same(found, body):
+                return found
+        return await self._put_parts(key, body, headers, expect, notes)
+
+    async def _finish(
+        self, key: str, upload: Upload, parts: list[Part], expect: Expect
     ) -> ObjectInfo:
         caps = self._driver.capabilities
-        size = self._part_size(body.size)
-        full = self._prefix + key
-        upload = await self._call("start_parts", partial(self._driver.start_parts, full, headers))
+        if not self._checks(expect, caps.finish_if_absent, caps.finish_if_match):
+            await self._look_first(key, expect)
+            expect = ANYTHING
+        call = partial(self._driver.finish_parts, upload.key, upload.id, parts, expect=expect)
+        return self._ours(await self._call("finish_parts", call))
+
+    async def _put_derived(
+        self,
+        key: str,
+        body: FileRange,
+        headers: Headers,
+        *,
+        expect: Expect,
+        notes: Notes,
+        base: Derived | None,
+    ) -> ObjectInfo | None:
+        """Store it out of its older version; None where that is not possible, or no gain."""
+        if not (plan := self.multipart.plan(body.size, base, expect)):
+            return None
+        made = self.multipart.derived(
+            self._prefix + key, body, headers, notes=notes, expect=expect, plan=plan
+        )
         try:
-            parts = await self._send_parts(full, upload, body, size)
-            if not self._checks(expect, caps.finish_if_absent, caps.finish_if_match):
-                await self._look_first(key, expect)
-                expect = ANYTHING
-            call = partial(self._driver.finish_parts, full, upload, parts, expect=expect)
-            return self._ours(await self._call("finish_parts", call))
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._abort(full, upload)
-            raise
-
-    async def _send_parts(self, full: str, upload: str, body: FileRange, size: int) -> list[Part]:
-        parts: list[Part] = []
-        errors: list[ObjfsError] = []
-        slots = trio.CapacityLimiter(PARTS_AT_ONCE)
-
-        async def send(number: int) -> None:
-            start = (number - 1) * size
-            piece = FileRange(body.fd, body.start + start, min(size, body.size - start))
-            call = partial(self._driver.put_part, full, upload, number, piece)
-            async with slots:
-                try:
-                    parts.append(await self._call("put_part", call))
-                except ObjfsError as error:
-                    errors.append(error)
-                    nursery.cancel_scope.cancel()
-            self.bytes["out"] += piece.size
-
-        async with trio.open_nursery() as nursery:
-            for number in range(1, math.ceil(body.size / size) + 1):
-                nursery.start_soon(send, number)
-        if errors:
-            raise errors[0]
-        return sorted(parts, key=lambda part: part.number)
-
-    async def _abort(self, full: str, upload: str) -> None:
-        """Drop the parts; when even that fails the first error still is the one to report."""
-        call = partial(self._driver.abort_parts, full, upload)
-        try:
-            with trio.fail_after(min(ABORT_SECONDS, self._timeout)):
-                await self._call("abort_parts", call, abandon=True)
-        except (ObjfsError, trio.TooSlowError) as error:
-            log.warning("parts of %s stay in the store until it expires them: %s", full, error)
+            async with made as (upload, parts):
+                return await self._finish(key, upload, parts, expect)
+        except Unsupported as error:
+            log.info("%s is sent whole: %s", key, error)
+            return None
 
     @staticmethod
     def _checks(expect: Expect, absent: bool, match: bool) -> bool:  # noqa: FBT001  # two facts
@@ -333,7 +353,7 @@ class Bucket:
     async def _look_first(self, key: str, expect: Expect) -> None:
         """Stand in for a condition that this store does not check itself."""
         try:
-            found = await self.head(key)
+            found = await self.head(key, quick=True)
         except NotFound:
             if expect.etag:
                 raise PreconditionFailed(f"PUT {key}: the opened version is gone") from None

@@ -199,6 +199,46 @@ class MemoryStore:
             self._find_upload("put a part of", key, upload).parts[number] = (etag, content)
         return Part(number, etag, len(content))
 
+    def copy_part(
+        self,
+        key: str,
+        upload: str,
+        number: int,
+        source: str,
+        *,
+        start: int,
+        stop: int,
+        expect: Expect = ANYTHING,
+    ) -> Part:
+        """A part out of an object."""
+        able = self._capabilities
+        if not able.part_copy:
+            raise Unsupported(f"copy a part of {source!r}: this store does not")
+        _offered("copy a part of", source, expect, absent=False, match=able.copy_if_match)
+        with self._lock:
+            found = self._find("copy a part of", source)
+        _met("copy a part of", source, expect, found)
+        if not 0 <= start < stop <= found.info.size:
+            raise InvalidRange(f"copy a part of {source!r}: [{start}, {stop}) is not in it")
+        return self.put_part(key, upload, number, found.body[start:stop])
+
+    def list_parts(
+        self,
+        key: str,
+        upload: str,
+        *,
+        limit: int = 1000,  # noqa: ARG002 - the protocol's; there are no pages here
+    ) -> Sequence[Part]:
+        """The parts so far, by number."""
+        with self._lock:
+            found = self._find_upload("list the parts of", key, upload).parts
+            return [Part(n, etag, len(body)) for n, (etag, body) in sorted(found.items())]
+
+    def uploads(self) -> list[tuple[str, str]]:
+        """Key and id of every upload that was begun and not ended; for tests."""
+        with self._lock:
+            return sorted((upload.key, number) for number, upload in self._uploads.items())
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:

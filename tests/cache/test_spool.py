@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from objfs.cache import ranges
 from objfs.cache.policy import Shelf
 from objfs.cache.spool import Spool
 from objfs.errors import CacheGone, NoSpace
+from objfs.types import ETag, ObjectInfo
 
 sizes = st.integers(0, 5000)
 actions = st.lists(st.tuples(st.booleans(), sizes, st.binary(max_size=50)), max_size=12)
@@ -39,6 +41,39 @@ def test_draft_is_a_plain_file(tmp_path_factory, taken):
     draft.discard()
     assert shelf.dirty == 0
     assert not draft.path.exists()
+
+
+@given(st.binary(min_size=1, max_size=3000), actions, actions)
+def test_draft_knows_what_is_not_as_its_base(tmp_path_factory, base, taken, more):
+    """Outside of what it calls changed it has its base's bytes; so has a copy, changed further."""
+    spool = Spool(tmp_path_factory.mktemp("spool"), Shelf(100_000))
+    draft = spool.create()
+    assert draft.derived is None
+    draft.write(0, base)
+    draft.derives_from(ObjectInfo("k", len(base), ETag("e"), 0))
+    copy = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "GAP", 8)
+        for step in (taken, more):
+            for truncate, at, data in step:
+                if truncate:
+                    draft.truncate(at)
+                elif data:
+                    draft.write(at, data)
+            derived = draft.derived
+            assert derived
+            assert (derived.etag, derived.size) == ("e", len(base))
+            same = bytearray(draft.read(0, draft.size)[: len(base)])
+            for start, stop in derived.changed:
+                assert stop <= draft.size
+                same[start:stop] = base[start : min(stop, len(same))]
+            assert same == base[: len(same)]
+            if copy is None:
+                copy = spool.create()
+                copy.write(0, draft.read(0, draft.size))
+                copy.inherit(draft)
+                assert copy.derived == derived
+                draft = copy
 
 
 async def test_copy_has_the_bytes_of_a_sealed_draft(tmp_path: Path):

@@ -26,7 +26,7 @@ TIMEOUT = 3.0
 MARGIN = 4.0
 """Seconds: a second request of the same operation, and a machine of two busy cores."""
 WRITTEN = b"written in the storm"
-REFUSED = {"EACCES"}
+REFUSED = {"EACCES", "ENODEV"}
 WEATHER = "WARNING"
 """The daemon says what the store did; each test looks for its own line."""
 
@@ -58,6 +58,8 @@ FAULTS: dict[str, Trouble] = {
     "broken": trouble(Fault(answer=refusal(500, "InternalError")), "EIO", "ETIMEDOUT"),
     "denied": trouble(Fault(answer=refusal(403, "AccessDenied")), "EACCES"),
     "expired": trouble(Fault(answer=refusal(403, "ExpiredToken")), "EACCES"),
+    # neither absent names nor an empty directory: the bucket says nothing of them any more
+    "no bucket": trouble(Fault(answer=refusal(404, "NoSuchBucket")), "ENODEV"),
     "skewed": trouble(Fault(answer=refusal(403, "RequestTimeTooSkewed")), "EACCES"),
 }
 
@@ -206,6 +208,41 @@ def test_async_close_succeeds_in_any_weather(radosgw: Server, link: Proxy, tmp_p
         assert verdict(write, mount.path)[0] == "0"
         link.mend()
         assert eventually(lambda: store.objects().get("written") == WRITTEN)
+
+
+def test_bucket_deleted_underneath(radosgw: Server, tmp_path: Path) -> None:
+    """A bucket that is removed and made again: nothing looks deleted, what is written is kept."""
+    store = s3_store(radosgw)
+    for key in ("d/f", "cold"):
+        put(store, key, b"there")
+    with mounted(store, tmp_path, "--metadata-ttl", "0", allowed=["no such bucket"]) as mount:
+        root = mount.path
+        assert [path.name for path in (root / "d").iterdir()] == ["f"]
+        fd = os.open(root / "written", os.O_CREAT | os.O_WRONLY)
+        os.write(fd, WRITTEN)
+        with (root / "cold").open("rb", buffering=0) as opened:
+            for key in ("d/f", "cold"):
+                store.client.delete_object(Bucket=store.bucket, Key=key)
+            store.client.delete_bucket(Bucket=store.bucket)
+            asked: dict[str, Callable[[Path], object]] = {
+                "list the root": lambda root: list(root.iterdir()),
+                "list a directory": lambda root: list((root / "d").iterdir()),
+                "stat": lambda root: (root / "d" / "f").stat(),
+                "stat what never was": lambda root: (root / "unknown").stat(),
+                "read": lambda _: opened.read(),
+                "unlink": lambda root: (root / "d" / "f").unlink(),
+                "rename": lambda root: (root / "d" / "f").rename(root / "g"),
+                "close": lambda _: os.close(fd),
+            }
+            said = {name: verdict(ask, root)[0] for name, ask in asked.items()}
+        assert said == dict.fromkeys(asked, "ENODEV")
+        status = mount.objfs("status", str(root)).stdout
+        assert f"{root}/written" in status
+        assert "no such bucket (NoSuchBucket" in status
+        store.client.create_bucket(Bucket=store.bucket)
+        assert mount.objfs("drain", str(root)).returncode == 0
+        assert [path.name for path in root.iterdir()] == ["written"]
+    assert store.objects() == {"written": WRITTEN}
 
 
 def test_no_such_host(radosgw: Server, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The contract: multipart uploads are invisible until they are finished, then whole."""
 
+import hashlib
 import os
 
 import pytest
@@ -9,8 +10,10 @@ from objfs.errors import (
     NotFound,
     ObjfsError,
     PreconditionFailed,
+    Unsupported,
 )
-from objfs.types import ABSENT, ETag, Expect, Headers, Part
+from objfs.store.base import parts_etag
+from objfs.types import ABSENT, ANYTHING, ETag, Expect, Headers, Part
 from tests.store.contract_writes import WRONG, offered
 from tests.store.kit import Bucket, file_range
 
@@ -28,6 +31,11 @@ def upload(bucket: Bucket, key: str, parts: list[bytes]) -> tuple[str, list[Part
         bucket.driver.put_part(key, started, number, body) for number, body in enumerate(parts, 1)
     ]
     return started, sent
+
+
+def listed(number: int, body: bytes) -> Part:
+    """A part as the store tells of it."""
+    return Part(number, ETag(hashlib.md5(body).hexdigest()), len(body))
 
 
 class PartContract:
@@ -87,6 +95,82 @@ class PartContract:
         with pytest.raises(NoSuchUpload):
             bucket.driver.put_part("x", started, 2, b"more")
         assert bucket.get("x") == b"old"
+
+    def test_copy_part(self, bucket: Bucket) -> None:
+        """Parts made of an object and parts that were sent are joined; the old object is read."""
+        least = max(bucket.driver.capabilities.min_part, 1000)
+        old = os.urandom(2 * least + 7)
+        etag = bucket.put("x", old).etag
+        started = bucket.driver.start_parts("x", Headers())
+        if not bucket.driver.capabilities.part_copy:
+            with pytest.raises(Unsupported):
+                bucket.driver.copy_part("x", started, 1, "x", start=0, stop=9)
+            bucket.driver.abort_parts("x", started)
+            return
+        expect = Expect(etag=etag) if bucket.driver.capabilities.copy_if_match else ANYTHING
+
+        def copied(number: int, start: int, stop: int) -> Part:
+            part = bucket.driver.copy_part(
+                "x", started, number, "x", start=start, stop=stop, expect=expect
+            )
+            assert part == listed(number, old[start:stop])
+            return part
+
+        first = copied(1, 3, least + 5)
+        sent = bucket.driver.put_part("x", started, 2, bytes(least))
+        last = copied(3, 2 * least, 2 * least + 7)
+        parts = [first, sent, last]
+        assert list(bucket.driver.list_parts("x", started)) == parts
+        info = bucket.driver.finish_parts("x", started, parts)
+        assert bucket.get("x") == old[3 : least + 5] + bytes(least) + old[2 * least :]
+        assert info.etag == parts_etag(parts) == bucket.head("x").etag
+
+    def test_copy_part_refused(self, bucket: Bucket) -> None:
+        """A source that is gone, or of another version; an upload that is not known."""
+        if not bucket.driver.capabilities.part_copy:
+            pytest.skip("this product makes no parts of objects")
+        bucket.put("x", b"0123456789")
+        started = bucket.driver.start_parts("y", Headers())
+
+        def copy(source: str, upload: str = started, expect: Expect = ANYTHING) -> Part:
+            return bucket.driver.copy_part("y", upload, 1, source, start=0, stop=3, expect=expect)
+
+        with pytest.raises(NotFound):
+            copy("none")
+        able = bucket.driver.capabilities.copy_if_match
+        with pytest.raises(PreconditionFailed if able else Unsupported):
+            copy("x", expect=WRONG)
+        bucket.driver.abort_parts("y", started)
+        with pytest.raises(NoSuchUpload):
+            copy("x")
+
+    def test_list_parts(self, bucket: Bucket) -> None:
+        """What was sent, by number, with size and MD5, whatever the pages."""
+        started = bucket.driver.start_parts("x", Headers())
+        assert list(bucket.driver.list_parts("x", started)) == []
+        for number in (5, 1, 3, 2):
+            bucket.driver.put_part("x", started, number, b"%d" % number)
+        bucket.driver.put_part("x", started, 3, b"again")
+        wanted = [listed(1, b"1"), listed(2, b"2"), listed(3, b"again"), listed(5, b"5")]
+        for limit in (1, 2, 1000):
+            found = list(bucket.driver.list_parts("x", started, limit=limit))
+            if bucket.quirks.replaced_part:
+                found = [part for part in found if part.number != 3]
+                assert found == [part for part in wanted if part.number != 3]
+            else:
+                assert found == wanted
+        bucket.driver.abort_parts("x", started)
+        with pytest.raises(NoSuchUpload):
+            bucket.driver.list_parts("x", started)
+
+    def test_parts_of_a_finished_upload(self, bucket: Bucket) -> None:
+        """A finished upload is not known any more."""
+        started, sent = upload(bucket, "x", [b"1"])
+        bucket.driver.finish_parts("x", started, sent)
+        with pytest.raises(NoSuchUpload):
+            bucket.driver.list_parts("x", started)
+        bucket.driver.abort_parts("x", started)
+        assert bucket.get("x") == b"1"
 
     def test_wrong_part(self, bucket: Bucket) -> None:
         """Parts that were not sent so make no object."""

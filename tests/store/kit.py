@@ -34,6 +34,8 @@ class Quirks:
     """Pages of one entry lose entries, or hold two."""
     racing_creates: str = ""
     """Of several creates at once that want no object more than one may win."""
+    replaced_part: str = ""
+    """A part that was replaced is listed beside the one that replaced it, or instead of it."""
     finish_unknown: str = ""
     """To finish an upload that was aborted fails with another error than `NoSuchUpload`."""
 

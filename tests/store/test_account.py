@@ -202,6 +202,26 @@ class Inside(Wrapped):
         """See `Driver`."""
         self.inner.abort_parts(f"b/{key}", upload)
 
+    def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:
+        """See `Driver`."""
+        return self.inner.list_parts(f"b/{key}", upload, limit=limit)
+
+    def copy_part(
+        self,
+        key: str,
+        upload: str,
+        number: int,
+        source: str,
+        *,
+        start: int,
+        stop: int,
+        expect: Expect = ANYTHING,
+    ) -> Part:
+        """See `Driver`."""
+        return self.inner.copy_part(
+            f"b/{key}", upload, number, f"b/{source}", start=start, stop=stop, expect=expect
+        )
+
 
 class TestInsideABucket(DriverContract):
     """Keys below a bucket keep every rule of the contract."""

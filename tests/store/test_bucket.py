@@ -18,8 +18,9 @@ from objfs.errors import (
 )
 from objfs.store import bucket as module
 from objfs.store.base import Capabilities, FileRange
-from objfs.store.bucket import MIB, PART_FROM, PART_SIZE, Bucket
+from objfs.store.bucket import Bucket
 from objfs.store.memory import MemoryStore
+from objfs.store.multipart import MIB, PART_FROM, PART_SIZE
 from objfs.types import ABSENT, ETag, Expect, Headers
 from tests.doubles import FaultyDriver, RecordingDriver
 

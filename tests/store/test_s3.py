@@ -34,6 +34,7 @@ QUIRKS = {
         no_marker_beside_file="it answers 409 ExistingObjectIsFile to a put of `a/` beside `a`",
         folder_order="it lists in the order of folders: `a/b` before `a-b`",
         no_after="StartAfter=a leaves out `a/b`, where `a` is a file and a folder",
+        replaced_part="it keeps both; where a page ends between them it lists one",
         one_entry_pages="with max-keys=1 `a/b/c` is lost behind `a/b`, or two entries come",
     ),
     "ministack": Quirks(),

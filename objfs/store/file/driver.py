@@ -211,6 +211,40 @@ class FileStore:
                 transaction.drop(old.blob if old else "")
         return Part(number, ETag(staged.md5), staged.size)
 
+    def copy_part(
+        self,
+        key: str,
+        upload: str,
+        number: int,
+        source: str,
+        *,
+        start: int,
+        stop: int,
+        expect: Expect = ANYTHING,
+    ) -> Part:
+        """A part out of one version of an object, whoever replaces it meanwhile."""
+        with self._failing("copy a part of", source):
+            _, fd = self._open(source, expect, start, stop)
+        try:
+            return self.put_part(key, upload, number, FileRange(fd, start, stop - start))
+        finally:
+            os.close(fd)
+
+    def list_parts(
+        self,
+        key: str,
+        upload: str,
+        *,
+        limit: int = 1000,  # noqa: ARG002 - the protocol's; one query has them all
+    ) -> Sequence[Part]:
+        """The parts so far, by number."""
+        name = self._name("list the parts of", key)
+        with self._failing("list the parts of", key):
+            self._find_upload("list the parts of", name, upload)
+            with self._index.reading() as db:
+                found = find_parts(db, upload)
+        return [Part(n, part.etag, part.size) for n, part in sorted(found.items())]
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:

@@ -94,17 +94,7 @@ class Copy:
 
         def part(number: int) -> Part:
             start = (number - 1) * part_size
-            stop = min(start + part_size, size)
-            with mapped("COPY", f"{self.source} to {self.target}"):
-                answer = self.client.upload_part_copy(
-                    Bucket=self.bucket,
-                    Key=self.target,
-                    UploadId=upload,
-                    PartNumber=number,
-                    CopySourceRange=f"bytes={start}-{stop - 1}",
-                    **self._source(etag),
-                )
-            return Part(number, self._etag(answer.get("CopyPartResult") or {}), stop - start)
+            return self.part(upload, number, start, min(start + part_size, size), etag)
 
         numbers = range(1, math.ceil(size / part_size) + 1)
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -116,6 +106,19 @@ class Copy:
         if not caps.copy_if_match and etag_of(self.look()["ETag"]) != etag:
             raise PreconditionFailed(f"COPY {self.source}: it changed during the copy")
         return parts
+
+    def part(self, upload: str, number: int, start: int, stop: int, etag: ETag | None) -> Part:
+        """Copy bytes [start, stop) of the source, of that version if one is given."""
+        with mapped("COPY", f"{self.source} to {self.target}"):
+            answer = self.client.upload_part_copy(
+                Bucket=self.bucket,
+                Key=self.target,
+                UploadId=upload,
+                PartNumber=number,
+                CopySourceRange=f"bytes={start}-{stop - 1}",
+                **self._source(etag),
+            )
+        return Part(number, self._etag(answer.get("CopyPartResult") or {}), stop - start)
 
     def _source(self, etag: ETag | None) -> dict[str, Any]:
         source = {"Bucket": self.source_bucket, "Key": self.source}

@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from objfs.config import StoreConfig
 from objfs.errors import (
     NoSuchBucket,
@@ -27,10 +25,10 @@ from objfs.errors import (
     Unavailable,
     Unsupported,
 )
-from objfs.store.base import Body, Capabilities, Sink, etag_of
-from objfs.store.s3 import copying, wire
+from objfs.store.base import Body, Capabilities, Sink, etag_of, parts_etag
+from objfs.store.s3 import copying, uploads, wire
 from objfs.store.s3.client import Connected, connect
-from objfs.store.s3.errors import answered, mapped
+from objfs.store.s3.errors import answered, mapped, was_repeated
 from objfs.store.s3.lean import Lean
 from objfs.store.s3.products import UNKNOWN, recognise
 from objfs.store.s3.tokens import as_given
@@ -138,7 +136,7 @@ class S3Store:
         """See `Driver.put`; the checksum is Content-MD5."""
         wire.checked_key("PUT", key, self._capabilities.max_key)
         caps = self._capabilities
-        self._supports("PUT", key, expect, absent=caps.put_if_absent, match=caps.put_if_match)
+        wire.supports("PUT", key, expect, absent=caps.put_if_absent, match=caps.put_if_match)
         body = wire.in_memory(body)
         digest = wire.md5(body)
         request = wire.stored_headers(headers) | {"ContentMD5": wire.base64_of(digest)}
@@ -166,7 +164,7 @@ class S3Store:
             raise PreconditionFailed(f"PUT {key}: the expected version is gone") from error
         except PreconditionFailed as error:
             found = self._etag_now(key)
-            if found == md5 and _was_repeated(error):
+            if found == md5 and was_repeated(error):
                 return found
             if bare or not expect.etag or found != expect.etag:
                 raise
@@ -200,8 +198,8 @@ class S3Store:
         caps = self._capabilities
         whole = size <= caps.max_put
         absent = caps.copy_if_absent if whole else caps.finish_if_absent
-        self._supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
-        self._supports("COPY", target, target_expect, absent=absent, match=False)
+        wire.supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
+        wire.supports("COPY", target, target_expect, absent=absent, match=False)
         here = self._bucket
         job = copying.Copy(
             *(self._client, here, source, target, size, expect, headers, source_bucket or here)
@@ -278,17 +276,49 @@ class S3Store:
             answer = self._client.upload_part(Bucket=self._bucket, Key=key, Body=stream, **part)
         return Part(number, etag_of(answer["ETag"]), wire.body_size(body))
 
+    def copy_part(
+        self,
+        key: str,
+        upload: str,
+        number: int,
+        source: str,
+        *,
+        start: int,
+        stop: int,
+        expect: Expect = ANYTHING,
+    ) -> Part:
+        """See `Driver.copy_part`."""
+        wire.checked_key("COPY", source)
+        if not self._recognised and expect != ANYTHING:
+            self.check()
+        caps = self._capabilities
+        wire.supports("COPY", source, expect, absent=False, match=caps.copy_if_match)
+        if not caps.part_copy:
+            raise Unsupported(f"COPY {source}: this store makes no parts of objects")
+        here = self._bucket
+        job = copying.Copy(self._client, here, source, key, stop, expect, None, here)
+        try:
+            return job.part(upload, number, start, stop, expect.etag)
+        except Unsupported:
+            self._learn(part_copy=False)
+            raise
+
+    def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:
+        """See `Driver.list_parts`."""
+        wire.checked_key("PARTS", key)
+        return uploads.listed(self._client, self._bucket, key, upload, limit)
+
     def finish_parts(
         self, key: str, upload: str, parts: Sequence[Part], *, expect: Expect = ANYTHING
     ) -> ObjectInfo:
         """See `Driver.finish_parts`."""
         wire.checked_key("FINISH", key)
         caps = self._capabilities
-        self._supports(
+        wire.supports(
             "FINISH", key, expect, absent=caps.finish_if_absent, match=caps.finish_if_match
         )
         size = sum(part.size for part in parts)
-        ours = wire.parts_etag(parts)
+        ours = parts_etag(parts)
         listed = [{"PartNumber": part.number, "ETag": wire.quoted(part.etag)} for part in parts]
         request = {"UploadId": upload, "MultipartUpload": {"Parts": listed}}
         try:
@@ -297,30 +327,12 @@ class S3Store:
                     Bucket=self._bucket, Key=key, **request, **wire.condition(expect)
                 )
         except (PreconditionFailed, NoSuchUpload, Unavailable) as error:
-            gone = self._upload_gone(key, upload, error)
-            if not (ours and (gone or _was_repeated(error)) and self._etag_now(key) == ours):
+            gone = uploads.gone(self._client, self._bucket, key, upload, error)
+            if not (ours and (gone or was_repeated(error)) and self._etag_now(key) == ours):
                 raise gone or error from error.__cause__
             return _written(key, size, ours)
         etag = etag_of(answer.get("ETag", "")) or self._finished_etag(key, size, parts)
         return _written(key, size, etag)
-
-    def _upload_gone(self, key: str, upload: str, error: ObjfsError) -> NoSuchUpload | None:
-        """For radosgw, which answers 500 ("already in progress") when the upload is gone.
-
-        Its ListParts then says NoSuchKey where S3 says NoSuchUpload.
-        """
-        if type(error) is not Unavailable:
-            return None
-        try:
-            with mapped("FINISH", key):
-                self._client.list_parts(Bucket=self._bucket, Key=key, UploadId=upload, MaxParts=1)
-        except NoSuchBucket:
-            return None
-        except (NoSuchUpload, NotFound):
-            return NoSuchUpload(f"FINISH {key}: the store does not know this upload any more")
-        except ObjfsError:  # the first error is the one to report
-            return None
-        return None
 
     def _finished_etag(self, key: str, size: int, parts: Sequence[Part]) -> ETag:
         """For radosgw, which answers with an empty ETag.
@@ -331,7 +343,7 @@ class S3Store:
         found = self.head(key)
         if found.size == size and found.etag.endswith(f"-{len(parts)}"):
             return found.etag
-        return wire.parts_etag(parts) or found.etag
+        return parts_etag(parts) or found.etag
 
     def abort_parts(self, key: str, upload: str) -> None:
         """See `Driver.abort_parts`."""
@@ -373,23 +385,11 @@ class S3Store:
         with self._lock:
             self._capabilities = replace(self._capabilities, **facts)
 
-    @staticmethod
-    def _supports(operation: str, key: str, expect: Expect, *, absent: bool, match: bool) -> None:
-        if (expect.absent and not absent) or (expect.etag and not match):
-            raise Unsupported(f"{operation} {key}: this store does not check the condition")
-
     def _etag_now(self, key: str) -> ETag:
         try:
             return self.head(key).etag
         except NotFound:
             return ETag("")
-
-
-def _was_repeated(error: ObjfsError) -> bool:
-    """Whether botocore had sent this request before; a lost answer may have been a success."""
-    cause = error.__cause__
-    meta: Any = cause.response.get("ResponseMetadata") if isinstance(cause, ClientError) else None
-    return bool(meta and meta.get("RetryAttempts"))
 
 
 def _written(key: str, size: int, etag: ETag, headers: Headers | None = None) -> ObjectInfo:

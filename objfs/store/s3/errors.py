@@ -255,6 +255,15 @@ def _code_and_status(response: Mapping[str, Any]) -> tuple[str, int]:
     return str(code or ""), int(status or 0)
 
 
+def was_repeated(error: errors.ObjfsError) -> bool:
+    """Whether botocore had sent this request before; a lost answer may have been a success."""
+    cause = error.__cause__
+    meta: Any = (
+        cause.response.get("ResponseMetadata") if isinstance(cause, boto.ClientError) else None
+    )
+    return bool(meta and meta.get("RetryAttempts"))
+
+
 def failed(operation: str, key: str, error: Exception) -> errors.ObjfsError:
     """The error for a request that never got a whole answer, or was never sent."""
     reason = " ".join(str(error).split())

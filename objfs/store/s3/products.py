@@ -22,10 +22,13 @@ _NO_CONDITIONS: Final = Capabilities(
     finish_if_match=False,
     copy_if_match=False,
     copy_if_absent=False,
+    part_copy=False,
 )
 _SERVERS: Final[tuple[tuple[str, Capabilities], ...]] = (
     ("AmazonS3", Capabilities()),
-    ("SeaweedFS", Capabilities(ordered=False)),  # in the order of folders: `a/b` before `a-b`
+    # lists in the order of folders (`a/b` before `a-b`); the etag of a copied part is not the MD5
+    # of its bytes, so that it cannot be told whether they are the right ones
+    ("SeaweedFS", Capabilities(ordered=False, part_copy=False)),
     ("rclone", _NO_CONDITIONS),
     ("UploadServer", _NO_CONDITIONS),  # Google's XML API has conditions on generations only
 )

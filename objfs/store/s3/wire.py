@@ -3,16 +3,23 @@
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Final
 
-from objfs.errors import Corrupt, InvalidArgument, InvalidName, NameTooLong, StoreError
+from objfs.errors import (
+    Corrupt,
+    InvalidArgument,
+    InvalidName,
+    NameTooLong,
+    StoreError,
+    Unsupported,
+)
 from objfs.store.base import Body, FileRange, etag_of
 from objfs.store.s3 import connection
 from objfs.store.s3.answers import NO_STORE
-from objfs.types import ETag, Expect, Headers, ObjectInfo, Page, Part
+from objfs.types import ETag, Expect, Headers, ObjectInfo, Page
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK: Final = 256 * 1024
@@ -165,6 +172,12 @@ def md5(body: Body) -> bytes:
     return digest.digest()
 
 
+def supports(operation: str, key: str, expect: Expect, *, absent: bool, match: bool) -> None:
+    """Raises `Unsupported` for a condition that this store does not check."""
+    if (expect.absent and not absent) or (expect.etag and not match):
+        raise Unsupported(f"{operation} {key}: this store does not check the condition")
+
+
 def quoted(etag: ETag) -> str:
     """As RFC 9110 section 8.8.3 has it."""
     return f'"{etag}"'
@@ -182,18 +195,6 @@ def condition(expect: Expect, *, bare: bool = False) -> dict[str, str]:
 def base64_of(digest: bytes) -> str:
     """As Content-MD5 wants it (RFC 1864)."""
     return base64.b64encode(digest).decode()
-
-
-def parts_etag(parts: Sequence[Part]) -> ETag:
-    """The ETag that S3 gives an object of these parts: the MD5 of their MD5s, and their number.
-
-    "" when a part's own ETag is no MD5 (encryption with KMS keys).
-    """
-    try:
-        joined = b"".join(bytes.fromhex(part.etag) for part in parts)
-    except ValueError:
-        return ETag("")
-    return ETag(f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}")
 
 
 def stored_headers(headers: Headers) -> dict[str, Any]:

@@ -321,7 +321,11 @@ class SwiftStore:
         wire.checked_key("PART", key)
         return self._parts.put(key, upload, number, body)
 
-    def list_parts(self, key: str, upload: str) -> Sequence[Part]:
+    def copy_part(self, *_: object, **__: object) -> Part:
+        """Swift copies whole objects only (`Capabilities.part_copy`)."""
+        raise Unsupported("COPY: this store makes no parts of objects")
+
+    def list_parts(self, key: str, upload: str, *, limit: int = 1000) -> Sequence[Part]:  # noqa: ARG002  # its pages are what they are
         """The parts that the store has, in order. Raises `NoSuchUpload`."""
         wire.checked_key("LIST", key)
         return self._parts.listed(key, upload)

@@ -23,6 +23,7 @@ _NO_CONDITIONS: Final = Capabilities(
     finish_if_match=False,
     copy_if_match=False,
     copy_if_absent=False,
+    part_copy=False,
     min_part=1,
     max_parts=1000,
 )
@@ -65,6 +66,7 @@ def recognise(body: bytes, segment_size: int) -> Product:
         finish_if_match=False,
         copy_if_match=openstack,
         copy_if_absent=False,
+        part_copy=False,
         max_key=int(swift.get("max_object_name_length") or 1024),
         max_put=min(int(swift.get("max_file_size") or MAX_PUT), MAX_PUT),
         min_part=max(1, min(segment_size, MAX_PUT)),
