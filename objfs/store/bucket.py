@@ -1,17 +1,11 @@
 """The bucket: everything clever about a store, once, above every driver.
 
 - Prefix: callers speak keys relative to the mount; the driver gets full keys.
-- Threads: a driver blocks, so each call runs in a worker thread, at most `connections` at once.
-- Cancellation: a read that nobody waits for any more is abandoned (its thread ends by the driver's
-  own time-outs); a write is waited for, since it may land.
+- Threads, time-outs, repetitions, refused credentials: see `objfs.store.requests`.
 - Verification: a body of another length than asked for is `Corrupt`, whatever its headers said.
 - Sizes: a body above `PART_FROM` goes up in parts: see `objfs.store.multipart`.
 - Conditions: where the store has no conditional write, a HEAD just before it stands in.
-- Credentials: that they are refused is said once, until they are accepted again.
 - Accounting: requests and bytes by operation, for people and for tests.
-
-Semantics: reads are tried `READ_TRIES` times on errors that may pass; a driver's SDK has tried
-before. Writes are not repeated here: a repeated write needs to know what became of the first.
 """
 
 import hashlib
@@ -19,7 +13,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -28,12 +22,9 @@ from typing import TypeVar
 import trio
 
 from objfs.errors import (
-    BadCredentials,
     Corrupt,
-    Forbidden,
     NoSuchUpload,
     NotFound,
-    ObjfsError,
     PreconditionFailed,
     TimedOut,
     Unsupported,
@@ -42,17 +33,14 @@ from objfs.store.base import Body, Driver, FileRange, Sink, Usage
 from objfs.store.etags import etags_of, sha256_of
 from objfs.store.multipart import NOT_NOTED, PART_FROM, Multipart, Notes
 from objfs.store.pieces import Derived
+from objfs.store.requests import PATIENCE, Requests
 from objfs.types import ANYTHING, DELIMITER, ETag, Expect, Headers, ObjectInfo, Page, Part, Upload
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-READ_TRIES = 3
-PAUSE = 0.2
-"""Seconds before a read is tried again; doubled each time."""
 TELLINGS = 16
 """A body under way tells the event loop so many times in a time-out that bytes still come."""
-PATIENCE = "Check the network and the endpoint, or mount with a longer --timeout"
 
 
 class Bucket:
@@ -63,23 +51,22 @@ class Bucket:
     ) -> None:
         """`timeout`: seconds without an answer, or without a byte of one, that a read waits."""
         self._driver = driver
-        self._timeout = timeout
         self._prefix = prefix
+        self._requests = Requests(connections, timeout)
         self.connections = connections
         """Requests that may be under way at once."""
-        self._limiter = trio.CapacityLimiter(connections)
-        self.requests: Counter[str] = Counter()
+        self.timeout = timeout
+        """Seconds that one read may take."""
+        self.requests = self._requests.sent
         """Requests sent so far, by operation."""
         self.bytes: Counter[str] = Counter()
         """Bytes of bodies, "in" and "out"."""
-        self.refused = ""
-        """What the store said when it refused the credentials last; "" while it takes them."""
-        self.multipart = Multipart(driver, self._call, self.bytes)
+        self.multipart = Multipart(driver, self._requests.call, self.bytes)
 
     @property
-    def timeout(self) -> float:
-        """Seconds that one read may take."""
-        return self._timeout
+    def refused(self) -> str:
+        """What the store said when it refused the credentials last; "" while it takes them."""
+        return self._requests.refused
 
     @property
     def top_level_objects(self) -> bool:
@@ -106,7 +93,7 @@ class Bucket:
         self, prefix: str, *, delimiter: str = DELIMITER, token: str = "", limit: int = 1000
     ) -> Page:
         """One page; see `Driver.list_page`."""
-        page = await self._read(
+        page = await self._requests.read(
             "list",
             partial(
                 self._driver.list_page,
@@ -142,10 +129,12 @@ class Bucket:
         unless the caller sends one that would say so (`quick`).
         """
         try:
-            found = await self._read("head", partial(self._driver.head, self._prefix + key))
+            found = await self._requests.read(
+                "head", partial(self._driver.head, self._prefix + key)
+            )
         except NotFound:
             if not quick:
-                await self._read("check", self._driver.check)
+                await self._requests.read("check", self._driver.check)
             raise
         return self._ours(found)
 
@@ -164,12 +153,12 @@ class Bucket:
             if taken > stop - start:
                 raise Corrupt(f"GET {info.key}: more than the {stop - start} bytes asked for")
             sink(chunk)
-            if time.monotonic() > told + self._timeout / TELLINGS:
+            if time.monotonic() > told + self.timeout / TELLINGS:
                 told = time.monotonic()
                 token.run_sync_soon(go_on)
 
         def go_on() -> None:
-            patience.deadline = trio.current_time() + self._timeout
+            patience.deadline = trio.current_time() + self.timeout
 
         call = partial(
             self._driver.get,
@@ -180,10 +169,10 @@ class Bucket:
             expect=Expect(etag=info.etag),
         )
         token = trio.lowlevel.current_trio_token()
-        with trio.move_on_after(self._timeout) as patience:
-            await self._call("get", call, abandon=True)
+        with trio.move_on_after(self.timeout) as patience:
+            await self._requests.call("get", call, abandon=True)
         if patience.cancelled_caught:
-            raise TimedOut(f"GET {info.key}: not a byte in {self._timeout:g} s", remedy=PATIENCE)
+            raise TimedOut(f"GET {info.key}: not a byte in {self.timeout:g} s", remedy=PATIENCE)
         self.bytes["in"] += taken
         if taken != stop - start:
             raise Corrupt(f"GET {info.key}: {taken} bytes instead of {stop - start} from {start}")
@@ -214,7 +203,7 @@ class Bucket:
     async def etags(self, body: FileRange) -> set[ETag]:
         """The ETags that a store may give to these bytes."""
         part = self.multipart.part_size(body.size)
-        return await trio.to_thread.run_sync(etags_of, body, part, limiter=self._limiter)
+        return await trio.to_thread.run_sync(etags_of, body, part, limiter=self._requests.limiter)
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -245,7 +234,7 @@ class Bucket:
             expect = ANYTHING
         call = partial(self._driver.put, self._prefix + key, body, headers, expect=expect)
         try:
-            stored = await self._call("put", call)
+            stored = await self._requests.call("put", call)
         except Unsupported:
             if self._checks(
                 expect,
@@ -274,22 +263,24 @@ class Bucket:
             expect=expect,
             headers=headers,
         )
-        return self._ours(await self._call("copy", call))
+        return self._ours(await self._requests.call("copy", call))
 
     async def usage(self) -> Usage | None:
         """The store's totals of the whole bucket, or account; None where it keeps none."""
-        return await self._read("usage", self._driver.usage)
+        return await self._requests.read("usage", self._driver.usage)
 
     async def delete(self, key: str) -> None:
         """Remove it; a key that is not there is no error."""
-        await self._call("delete", partial(self._driver.delete, self._prefix + key))
+        await self._requests.call("delete", partial(self._driver.delete, self._prefix + key))
 
     async def delete_many(self, keys: Sequence[str]) -> Mapping[str, Exception]:
         """Remove any number of keys, 1,000 in a request; what failed, with its error."""
         failed: dict[str, Exception] = {}
         for at in range(0, len(keys), 1000):
             full = [self._prefix + key for key in keys[at : at + 1000]]
-            answer = await self._call("delete_many", partial(self._driver.delete_many, full))
+            answer = await self._requests.call(
+                "delete_many", partial(self._driver.delete_many, full)
+            )
             failed |= {key[len(self._prefix) :]: error for key, error in answer.items()}
         return failed
 
@@ -320,7 +311,7 @@ class Bucket:
             await self._look_first(key, expect)
             expect = ANYTHING
         call = partial(self._driver.finish_parts, upload.key, upload.id, parts, expect=expect)
-        return self._ours(await self._call("finish_parts", call))
+        return self._ours(await self._requests.call("finish_parts", call))
 
     async def _put_derived(
         self,
@@ -360,52 +351,6 @@ class Bucket:
             return
         if expect.absent or found.etag != expect.etag:
             raise PreconditionFailed(f"PUT {key}: the store holds another version by now")
-
-    async def _read(self, operation: str, call: Callable[[], T]) -> T:
-        failed: list[ObjfsError] = []
-        try:
-            with trio.fail_after(self._timeout):
-                return await self._retried(operation, call, failed)
-        except trio.TooSlowError:
-            if failed:  # what the store did say is worth more than that time is up
-                raise failed[-1] from None
-            raise TimedOut(
-                f"{operation}: no answer in {self._timeout:g} s", remedy=PATIENCE
-            ) from None
-
-    async def _retried(self, operation: str, call: Callable[[], T], failed: list[ObjfsError]) -> T:
-        pause = PAUSE
-        while True:
-            try:
-                return await self._call(operation, call, abandon=True)
-            except ObjfsError as error:
-                failed.append(error)
-                if not error.retry or len(failed) == READ_TRIES:
-                    raise
-            await trio.sleep(pause)
-            pause *= 2
-
-    async def _call(self, operation: str, call: Callable[[], T], *, abandon: bool = False) -> T:
-        self.requests[operation] += 1
-        try:
-            run = trio.to_thread.run_sync
-            answer = await run(call, abandon_on_cancel=abandon, limiter=self._limiter)
-        except BadCredentials as error:
-            self._refuse(error)
-            raise
-        except Forbidden as error:
-            if self.refused:  # an answer to HEAD cannot say why
-                raise BadCredentials(error.message, remedy=error.remedy) from error
-            raise
-        if self.refused:
-            log.info("the store takes the credentials again, which it refused: %s", self.refused)
-        self.refused = ""
-        return answer
-
-    def _refuse(self, error: BadCredentials) -> None:
-        if not self.refused:
-            log.warning("the store refuses the credentials, and uploads wait: %s", error)
-        self.refused = str(error)
 
     def _ours(self, info: ObjectInfo) -> ObjectInfo:
         return replace(info, key=info.key[len(self._prefix) :]) if self._prefix else info
