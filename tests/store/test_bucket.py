@@ -16,7 +16,7 @@ from objfs.errors import (
     Unavailable,
     Unsupported,
 )
-from objfs.store import bucket as module
+from objfs.store import requests as module
 from objfs.store.base import Capabilities, FileRange
 from objfs.store.bucket import Bucket
 from objfs.store.memory import MemoryStore
