@@ -50,6 +50,8 @@ class ObjectInfo:
     content_type: str | None = None
     metadata: Mapping[str, str] | None = None
     storage_class: str = ""
+    md5: str = ""
+    """Of all bytes, in hex, where the store tells it beside the etag; "" where it does not."""
 
     @property
     def is_folder(self) -> bool:

@@ -2,8 +2,8 @@
 
 - `radosgw`, `seaweedfs`, `ministack`, `swift`: a `tests.servers.Server`, started when first asked
   for and stopped at the end. `s3_server` and `swift_server` run a test once against each that
-  speaks it. Asking for any of them gives a test the marker `server`; `--servers NAME[,NAME]`
-  chooses which ones run.
+  speaks it. `azurite` and `gcs` are stores of another kind. Asking for any of them gives a test the
+  marker `server`; `--servers NAME[,NAME]` chooses which ones run.
 - `expected_logs.allow(regex)`: a warning of ours that this test provokes (`tests.log_rule`).
 - Hypothesis profiles by HYPOTHESIS_PROFILE: "ci" (the default) and "long", ten times as much.
 """
@@ -14,9 +14,13 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.azurite import Azurite, azurite_running
 from tests.log_rule import ExpectedLogs, no_surprises
 from tests.mounts import sweep
-from tests.servers import NAMES, S3_NAMES, SLOW_NAMES, SWIFT_NAMES, Server, running
+from tests.servers import NAMES, S3_NAMES, SLOW_NAMES, SWIFT_NAMES, Server, running, started
+
+SEVERAL = {"s3_server": S3_NAMES, "swift_server": SWIFT_NAMES}
+"""Fixtures that are each of these servers, one after the other."""
 
 settings.register_profile(
     "ci",
@@ -100,6 +104,20 @@ def swift_server(request: pytest.FixtureRequest) -> Server:
 
 
 @pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """Microsoft's emulator of Azure's blobs."""
+    with azurite_running(tmp_path_factory.getbasetemp()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an emulator of Google's JSON API, without conditions and pages."""
+    with started("gcs", tmp_path_factory.getbasetemp()) as told:
+        yield told["GCS_ENDPOINT"]
+
+
+@pytest.fixture(scope="session")
 def s3_server(request: pytest.FixtureRequest) -> Server:
     """Each of the stores that `--servers` chose, one after the other."""
     server: Server = request.getfixturevalue(request.param)
@@ -108,7 +126,7 @@ def s3_server(request: pytest.FixtureRequest) -> Server:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs a test that asks for `s3_server`, or `swift_server`, once against each such store."""
-    for fixture, names in (("s3_server", S3_NAMES), ("swift_server", SWIFT_NAMES)):
+    for fixture, names in SEVERAL.items():
         if fixture in metafunc.fixturenames:
             chosen = [name for name in _chosen(metafunc.config) if name in names]
             metafunc.parametrize(fixture, chosen, indirect=True, scope="session")
@@ -122,9 +140,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out: list[pytest.Item] = []
     for item in items:
         asked = set(getattr(item, "fixturenames", ()))
-        if asked & {*NAMES, *SLOW_NAMES, "s3_server", "swift_server"}:
+        if asked & {*NAMES, *SLOW_NAMES, *SEVERAL}:
             item.add_marker(pytest.mark.server)
-        (kept if asked & {*NAMES, *SLOW_NAMES} <= chosen else left_out).append(item)
+        nowhere = any(f in asked and not chosen & set(names) for f, names in SEVERAL.items())
+        there = asked & {*NAMES, *SLOW_NAMES} <= chosen
+        (kept if there and not nowhere else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept

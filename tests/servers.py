@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "servers"
-NAMES = ("radosgw", "seaweedfs", "ministack", "swift")
 S3_NAMES = ("radosgw", "seaweedfs", "ministack")
 SWIFT_NAMES = ("swift", "radosgw")
+NAMES = (*S3_NAMES, "swift", "azurite", "gcs")
 SLOW_NAMES = ("keystone",)
 """Run only where `--servers` names them."""
 PORTS: dict[str, dict[str, Sequence[int]]] = {
@@ -41,6 +41,8 @@ PORTS: dict[str, dict[str, Sequence[int]]] = {
     "swift": dict.fromkeys(
         ("SWIFT_PORT", "OBJECT_PORT", "CONTAINER_PORT", "ACCOUNT_PORT", "MEMCACHE_PORT"), (0,)
     ),
+    "azurite": {"AZURITE_PORT": (0,)},
+    "gcs": {"GCS_PORT": (0,)},
 }
 PORTS["keystone"] = {**PORTS["swift"], "KEYSTONE_PORT": (0,)}
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {"keystone": ("swift", {"KEYSTONE": "1"})}
@@ -152,17 +154,27 @@ def _takes_attributes(folder: Path) -> bool:
 
 
 @contextmanager
-def running(name: str, tmp_folder: Path, **variables: str) -> Iterator[Server]:
-    """The store *name* (of NAMES), with its state in a new folder below *tmp_folder*.
+def started(name: str, tmp_folder: Path, **variables: str) -> Iterator[dict[str, str]]:
+    """What the script of the store *name* (of NAMES) tells, while it runs.
 
-    *variables* are for its script. Swift's state is in memory where that can be, since it waits for
-    the disk with every object. Raises ServerFailed where it is not installed or does not start.
+    Its state is in a new folder below *tmp_folder*, or for Swift, which waits for the disk with
+    every object, in memory where that can be. *variables* are for the script. Raises ServerFailed
+    where it is not installed or does not start.
     """
     base = MEMORY if name in SYNCING and _takes_attributes(MEMORY) else tmp_folder
     folder = base / f"objfs-{name}-{secrets.token_hex(4)}"
     try:
         lines = _start(name, folder, **variables).splitlines()
-        told = dict(line.split("=", 1) for line in lines)
+        yield dict(line.split("=", 1) for line in lines)
+    finally:
+        _script(name, "stop", folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running(name: str, tmp_folder: Path, **variables: str) -> Iterator[Server]:
+    """The store *name*, of those that speak S3 or Swift. Raises ServerFailed as `started` does."""
+    with started(name, tmp_folder, **variables) as told:
         server = Server(
             name=name,
             endpoint=told["S3_ENDPOINT"],
@@ -182,9 +194,6 @@ def running(name: str, tmp_folder: Path, **variables: str) -> Iterator[Server]:
             yield server
         finally:
             client(server).close()
-    finally:
-        _script(name, "stop", folder)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

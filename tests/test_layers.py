@@ -32,9 +32,11 @@ IMPURE = {
     *("os", "shutil", "tempfile", "mmap", "sqlite3", "time", "random", "logging"),
     *("pyfuse3", "boto3", "botocore", "urllib3", "awscrt"),
     *("keystoneauth1", "openstack", "requests", "swiftclient"),
+    *("azure", "google", "google_crc32c"),
 }
 HOMES = {
     **dict.fromkeys(("boto3", "botocore", "keystoneauth1", "openstack", "swiftclient"), "store"),
+    **dict.fromkeys(("azure", "google", "google_crc32c"), "store"),
     "pyfuse3": "fuse",
 }
 LONGEST = 400

@@ -19,13 +19,15 @@ from objfs.config import Config
 
 CHATTY: Final = ("boto3", "botocore", "s3transfer", "urllib3", "awscrt")
 """Libraries that log request headers at DEBUG: they never get below WARNING."""
+SILENT: Final = ("azure", "google", "msal")
+"""Libraries that log at WARNING what they raise as well, over many lines."""
 
 _HIDDEN = "[hidden]"
 _SECRETS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
     (re.compile(r"(?i)(\bauthorization\b['\"]?\s*[:=]\s*)[^\r\n]+"), rf"\1{_HIDDEN}"),
     (
         re.compile(
-            r"(?i)(x-amz-security-token|x-amz-signature|x-amz-credential"
+            r"(?i)(\bsig|account_?key|x-amz-security-token|x-amz-signature|x-amz-credential"
             r"|server-side-encryption-customer-key|aws_secret_access_key|aws_session_token"
             r"|secret_?access_?key|secret_?key|session_?token|password|x-auth-token)"
             r"(['\"]?\s*[:=]\s*b?['\"]?)[^\s'\"&,;}]+"
@@ -104,3 +106,5 @@ def configure(config: Config) -> None:
     logging.captureWarnings(True)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -54,8 +54,8 @@ class Option:
 OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "endpoint-url", "store", "endpoint_url", values.ENDPOINT,
-        "S3: server to talk to instead of AWS. Swift: the account's storage URL.", "URL",
-        shown_default="from the profile, AWS, or the login",
+        "Server to talk to instead of the usual one; for Swift the account's storage URL.", "URL",
+        shown_default="from the profile, environment or login",
     ),
     Option(
         "profile", "store", "profile", values.WORD,

@@ -1,6 +1,7 @@
 """Reading a mount's URL.
 
-`s3://bucket[/prefix]`, `swift://container[/prefix]`, `file:///folder[/prefix]`, `mem://[name]`.
+`s3://bucket[/prefix]`, `swift://container[/prefix]`, `az://container[/prefix]`,
+`gs://bucket[/prefix]`, `file:///folder[/prefix]`, `mem://[name]`.
 
 Without a bucket it means all buckets of the account: `s3://`. For the embedded store that is a
 folder of stores, written with a slash at its end: `file:///folder/`.
@@ -12,12 +13,19 @@ in keys, so the prefix is what stands behind the bucket, byte for byte.
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from objfs.errors import UsageError
 from objfs.store import ACCOUNTS, SCHEMES, unknown_scheme
 
 # botocore's VALID_BUCKET (botocore/handlers.py) without the \w that lets other alphabets in.
-_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_BUCKETS: Final = {
+    "s3": re.compile(r"[A-Za-z0-9._-]{1,255}"),
+    "gs": re.compile(r"[A-Za-z0-9._-]{1,255}"),
+    "az": re.compile(r"[A-Za-z0-9-]{1,63}|\$root|\$web|\$logs"),
+}
+_CALLED: Final = {"az": "container"}
+"""What a bucket is called where it is not called a bucket."""
 
 _CONTAINER_MAX = 256
 """Bytes in the name of a Swift container."""
@@ -56,7 +64,8 @@ def parse_url(url: str) -> Location:
     if not mark:
         raise UsageError(
             f"{url!r} is not a URL",
-            remedy="Write s3://BUCKET, swift://CONTAINER, file:///FOLDER or mem://.",
+            remedy="Write s3://BUCKET, swift://CONTAINER, az://CONTAINER, gs://BUCKET,"
+            " file:///FOLDER or mem://.",
         )
     if scheme not in SCHEMES:
         raise unknown_scheme(scheme)
@@ -65,8 +74,8 @@ def parse_url(url: str) -> Location:
     bucket, _, prefix = rest.partition("/")
     if not rest and scheme in ACCOUNTS:
         return Location(scheme, "", "", whole_account=True)
-    if scheme == "s3":
-        _check_bucket(url, bucket)
+    if scheme in _BUCKETS:
+        _check_bucket(url, scheme, bucket)
     if scheme == "swift":
         _check_container(url, bucket)
     return Location(scheme, bucket, _closed(prefix))
@@ -76,18 +85,17 @@ def _closed(prefix: str) -> str:
     return prefix if not prefix or prefix.endswith("/") else prefix + "/"
 
 
-def _check_bucket(url: str, bucket: str) -> None:
+def _check_bucket(url: str, scheme: str, bucket: str) -> None:
+    called = _CALLED.get(scheme, "bucket")
+    form = f"{scheme}://{called.upper()}[/PREFIX]"
     if not bucket:
-        raise UsageError(
-            f"the URL {url} names no bucket",
-            remedy=f"Write {url.partition(':')[0]}://BUCKET[/PREFIX], or"
-            f" {url.partition(':')[0]}:// for all buckets.",
-        )
-    if not _BUCKET.fullmatch(bucket):
+        some = f", or {scheme}:// for all {called}s" if scheme in ACCOUNTS else ""
+        raise UsageError(f"the URL {url} names no {called}", remedy=f"Write {form}{some}.")
+    if not _BUCKETS[scheme].fullmatch(bucket):
         # What stands there may be half of a key pair, so it is not repeated.
         raise UsageError(
-            "the bucket's name in the URL has characters that no bucket has",
-            remedy="Write s3://BUCKET[/PREFIX]; a server goes into --endpoint-url.",
+            f"the {called}'s name in the URL has characters that no {called} has",
+            remedy=f"Write {form}; a server goes into --endpoint-url.",
         )
 
 

@@ -8,7 +8,7 @@ from objfs.cache.policy import Shelf
 from objfs.cache.reads import ReadCache
 from objfs.cache.spool import Draft, Spool
 from objfs.config import CacheConfig, MountConfig
-from objfs.errors import NameTooLong, NotFound, ReadOnly, Unsupported
+from objfs.errors import InvalidName, NameTooLong, NotFound, ReadOnly, Unsupported
 from objfs.exclusive import Turns
 from objfs.handles import Handles, OpenFile
 from objfs.refresh import Refresher
@@ -73,7 +73,7 @@ class Mount:
         return node
 
     def new_key(self, parent: Node, name: bytes, kind: Kind) -> str:
-        """The key that a new entry would have. Raises `NameTooLong`, `ReadOnly`."""
+        """The key that a new entry would have. Raises `NameTooLong`, `InvalidName`, `ReadOnly`."""
         self.writable()
         key = child_key(self.prefix(parent), name, directory=kind is Kind.DIRECTORY)
         if not self.bucket.top_level_objects and DELIMITER not in key:
@@ -83,6 +83,9 @@ class Mount:
             )
         if len(key.encode()) > self.bucket.max_key:
             raise NameTooLong(f"{key[:60]}...: the key is longer than this store takes")
+        mangled = self.bucket.mangled(key)
+        if mangled:
+            raise InvalidName(f"{key}: {mangled}", remedy="Choose another name.")
         return key
 
     def prefix(self, directory: Node) -> str:

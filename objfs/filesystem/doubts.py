@@ -38,7 +38,7 @@ async def landed(bucket: Bucket, file: OpenFile, key: str) -> bool:
         return False
     for draft in _drafts(file):
         with sealed(file, draft):
-            if theirs.etag in await possible(bucket, draft):
+            if {theirs.etag, theirs.md5} & await possible(bucket, draft):
                 return True
     return False
 

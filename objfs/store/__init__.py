@@ -4,6 +4,8 @@ Drivers are imported only when their scheme is used, so that no mount pays for a
 """
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +14,8 @@ from objfs.errors import UsageError
 from objfs.store.account import Account, AllBuckets
 from objfs.store.base import Driver
 
-SCHEMES: Final = ("s3", "swift", "file", "mem")
-ACCOUNTS: Final = frozenset({"s3", "swift"})
+SCHEMES: Final = ("s3", "swift", "az", "gs", "file", "mem")
+ACCOUNTS: Final = frozenset({"s3", "swift", "az", "gs"})
 """Schemes that mean all buckets when a URL names none."""
 
 
@@ -27,6 +29,18 @@ def unknown_scheme(scheme: str) -> UsageError:
     )
 
 
+@contextmanager
+def _extra(name: str, scheme: str) -> Iterator[None]:
+    """An SDK that is not installed is the user's to install, in one command."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{scheme}:// needs Python packages that are not installed ({error.name})",
+            remedy=f"Install them: pip install 'objfs[{name}]'.",
+        ) from error
+
+
 def open_store(config: StoreConfig) -> Driver:
     """A driver for the configured bucket, or for all of them; no request is made yet.
 
@@ -34,15 +48,30 @@ def open_store(config: StoreConfig) -> Driver:
     """
     if config.whole_account:
         return AllBuckets(_open_account(config))
+    return _open_bucket(config)
+
+
+def _open_bucket(config: StoreConfig) -> Driver:
     match config.scheme:
         case "s3":
             from objfs.store.s3 import S3Store
 
             return S3Store(config)
         case "swift":
-            from objfs.store.swift import open_swift
+            with _extra("swift", "swift"):
+                from objfs.store.swift.driver import SwiftStore
 
-            return open_swift(config)
+            return SwiftStore(config)
+        case "az":
+            with _extra("azure", "az"):
+                from objfs.store.azure import AzureStore
+
+            return AzureStore(config)
+        case "gs":
+            with _extra("gcs", "gs"):
+                from objfs.store.gcs import GcsStore
+
+            return GcsStore(config)
         case "file":
             from objfs.store.file import FileStore
 
@@ -62,9 +91,20 @@ def _open_account(config: StoreConfig) -> Account:
 
             return S3Account(config)
         case "swift":
-            from objfs.store.swift import open_account
+            with _extra("swift", "swift"):
+                from objfs.store.swift.account import SwiftAccount
 
-            return open_account(config)
+            return SwiftAccount(config)
+        case "az":
+            with _extra("azure", "az"):
+                from objfs.store.azure.account import AzureAccount
+
+            return AzureAccount(config)
+        case "gs":
+            with _extra("gcs", "gs"):
+                from objfs.store.gcs.account import GcsAccount
+
+            return GcsAccount(config)
         case "file":
             from objfs.store.file.account import FileAccount
 

@@ -55,6 +55,10 @@ class Capabilities:
     """Bytes in one put, and in one server-side copy."""
     min_part: int = 5 * 2**20
     max_parts: int = 10_000
+    mangles: str = ""
+    """A regular expression: keys with a match would be stored under another name …"""
+    mangles_why: str = ""
+    """… and what to tell who tries."""
 
 
 @dataclass(frozen=True, slots=True)

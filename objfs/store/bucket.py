@@ -87,6 +87,11 @@ class Bucket:
         """The key in the bucket, the mount's prefix included."""
         return self._prefix + key
 
+    def mangled(self, key: str) -> str:
+        """Why the store would not keep this key as it is; "" when it would."""
+        caps = self._driver.capabilities
+        return caps.mangles_why if caps.mangles and re.search(caps.mangles, key) else ""
+
     # --- reading -------------------------------------------------------------------------------
 
     async def list_page(
@@ -178,7 +183,9 @@ class Bucket:
             raise Corrupt(f"GET {info.key}: {taken} bytes instead of {stop - start} from {start}")
 
     def md5_of(self, info: ObjectInfo) -> str:
-        """The MD5 of the object's bytes, in hex, as its ETag tells; "" where it does not."""
+        """The MD5 of the object's bytes, in hex, as the store tells; "" where it does not."""
+        if info.md5:
+            return info.md5
         known = self._driver.capabilities.etag_is_md5 and _MD5.fullmatch(info.etag)
         return info.etag if known and "-" not in info.etag else ""
 
@@ -192,7 +199,7 @@ class Bucket:
             return False
         if info.size == 0:
             return True
-        if info.etag in await self.etags(body):
+        if {info.etag, info.md5} & await self.etags(body):
             return True
         if self.md5_of(info):
             return False

@@ -38,14 +38,17 @@ def test_urls(url, location):
     [
         (
             "bucket",
-            "'bucket' is not a URL. Write s3://BUCKET, swift://CONTAINER, file:///FOLDER or",
+            "'bucket' is not a URL. Write s3://BUCKET, swift://CONTAINER, az://CONTAINER, gs://B",
         ),
         (
             "s3:///key",
             "names no bucket. Write s3://BUCKET[/PREFIX], or s3:// for all buckets.",
         ),
         ("file://folder", "Write file:///FOLDER (three slashes)."),
-        ("s3a://b", "the URL's scheme s3a:// is not known (known are s3://, swift://, file://"),
+        (
+            "s3a://b",
+            "is not known (known are s3://, swift://, az://, gs://, file://, mem://).",
+        ),
         ("swift:///x", "names no container. Write swift://CONTAINER[/PREFIX], or swift:// for"),
         ("swift://" + "é" * 129, "the container's name in the URL is over 256 bytes."),
         ("s4://b", "Did you mean s3://?"),

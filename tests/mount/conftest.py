@@ -8,7 +8,7 @@ import pytest
 
 from tests.mount.kit import Store
 from tests.proxy import Proxy, proxy
-from tests.servers import NAMES, S3_NAMES, Server, client, new_bucket
+from tests.servers import S3_NAMES, Server, client, new_bucket
 from tests.swift import environment, new_container, plain
 
 ON_SWIFT = {
@@ -30,9 +30,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs a test that asks for `store` once on each."""
     if "store" in metafunc.fixturenames:
         chosen = str(metafunc.config.getoption("--servers")).split(",")
+        marks = {name: pytest.mark.server for name in (*S3_NAMES, "swift") if name in chosen}
         if metafunc.function.__name__ not in ON_SWIFT:
-            chosen = [name for name in chosen if name != "swift"]
-        marks = {name: pytest.mark.server for name in NAMES if name in chosen}
+            marks.pop("swift", None)
         metafunc.parametrize(
             "store",
             [

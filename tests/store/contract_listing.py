@@ -90,7 +90,9 @@ class ListingContract:
             ("b/", "a"),
         ]:
             pages = bucket.pages(prefix, delimiter=delimiter, after=after, limit=2)
-            assert bucket.names(pages) == expected(keys, prefix, delimiter, after), after
+            found, want = bucket.names(pages), expected(keys, prefix, delimiter, after)
+            assert sorted(found) == sorted(want), after
+            assert found == want or bucket.quirks.folder_order
 
     def test_facts(self, bucket: Bucket) -> None:
         """A listed object has the size, etag and time that a head tells."""

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from objfs import errors
-from objfs.store.swift import open_swift
 from objfs.store.swift.access import Access, plugin_for
 from objfs.store.swift.driver import SwiftStore
 from objfs.store.swift.environment import Login, place, read_login
@@ -118,13 +117,6 @@ def test_accounts_are_told_apart_without_secrets() -> None:
     assert len({place(environ) for environ in (V1, V2, V3, APP, GIVEN)}) == 5
     assert place({**V1, "ST_KEY": "other"}) == place(V1)
     assert "testing" not in place(V1)
-
-
-def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the SDKs the remedy is a pip command."""
-    monkeypatch.setattr("objfs.store.swift.NEEDED", ("keystoneauth_that_is_not_there",))
-    with pytest.raises(errors.UsageError, match=r"pip install 'objfs\[swift\]'"):
-        open_swift(config_of("c"))
 
 
 def test_a_cloud_that_is_not_in_clouds_yaml(

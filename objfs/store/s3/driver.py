@@ -381,7 +381,7 @@ class S3Store:
                 self._capabilities = replace(known, max_put=self._capabilities.max_put)
                 self._recognised = True
 
-    def _learn(self, **facts: bool) -> None:
+    def _learn(self, **facts: Any) -> None:
         with self._lock:
             self._capabilities = replace(self._capabilities, **facts)
 

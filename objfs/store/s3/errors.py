@@ -12,23 +12,13 @@ the secret or the signature, which S3 sends back in other fields that are not re
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import urllib3.exceptions as http
 from botocore import exceptions as boto
 
 from objfs import errors
-
-
-class Meaning(NamedTuple):
-    """What an answer means: the class to raise, a few words for the message, what to do."""
-
-    error: type[errors.ObjfsError]
-    text: str
-    remedy: str = ""
-    quote: bool = False
-    """The server's own sentence is worth showing."""
-
+from objfs.store.meaning import Meaning
 
 DENIED: Final = Meaning(
     errors.Forbidden,

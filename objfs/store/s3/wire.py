@@ -1,56 +1,49 @@
 """Our values to S3's parameters and back. Pure, but for reading a body to hash it."""
 
-import base64
-import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import IO, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from objfs.errors import (
-    Corrupt,
-    InvalidArgument,
-    InvalidName,
-    NameTooLong,
-    StoreError,
-    Unsupported,
-)
+from objfs.errors import StoreError, Unsupported
+from objfs.store import bodies
 from objfs.store.base import Body, FileRange, etag_of
+from objfs.store.bodies import (
+    CHUNK,
+    base64_of,
+    body_size,
+    checked_key,
+    md5,
+    nanoseconds,
+    opened,
+    quoted,
+)
 from objfs.store.s3 import connection
 from objfs.store.s3.answers import NO_STORE
-from objfs.types import ETag, Expect, Headers, ObjectInfo, Page
+from objfs.types import Expect, Headers, ObjectInfo, Page
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CHUNK: Final = 256 * 1024
+__all__ = [
+    "base64_of",
+    "body_size",
+    "checked_key",
+    "condition",
+    "encrypted",
+    "feed",
+    "in_memory",
+    "md5",
+    "nanoseconds",
+    "object_info",
+    "opened",
+    "page",
+    "quoted",
+    "range_size",
+    "start_after",
+    "stored_headers",
+    "supports",
+]
 IN_MEMORY: Final = 2**20
 """Bytes up to which a body is sent from memory."""
-_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 (section 2.2) cannot hold, escaped or not."""
-
-
-def checked_key(operation: str, key: str, limit: int = 0) -> str:
-    """The key itself. Raises `InvalidArgument`, `InvalidName`, and `NameTooLong` above `limit`.
-
-    INVARIANT: no request goes out with an empty key. DELETE of "" would be DELETE of the bucket,
-    and botocore's own validation is off.
-    """
-    if not key:
-        raise InvalidArgument(f"{operation}: the key is empty")
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidName(f"{operation} {key!a}: the key is not Unicode") from error
-    if limit and size > limit:
-        raise NameTooLong(f"{operation} {key[:80]}...: a key of {size} bytes, above {limit}")
-    return key
-
-
-def nanoseconds(moment: datetime) -> int:
-    """Since the epoch; exact, where `timestamp()` would round through a float."""
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
 
 
 def object_info(key: str, answer: Mapping[str, Any], size: int | None) -> ObjectInfo:
@@ -115,31 +108,10 @@ def start_after(prefix: str, delimiter: str, after: str) -> str:
 
 
 def range_size(key: str, answer: Mapping[str, Any], start: int, stop: int) -> int:
-    """The whole object's size, once the answer is found to hold exactly [start, stop).
-
-    The header decides, not the status: `rclone serve s3` answers 200 with a right Content-Range.
-    Raises `Corrupt`.
-    """
-    length = answer.get("ContentLength")
-    match = _RANGE.fullmatch(answer.get("ContentRange", ""))
-    if match:
-        first, last, size = map(int, match.groups())
-        if (first, last + 1) == (start, stop) and length in (None, stop - start):
-            return size
-    elif start == 0 and length == stop:
-        return stop
-    got = answer.get("ContentRange") or f"{length} bytes without a range"
-    raise Corrupt(f"GET {key}: asked for bytes {start}-{stop - 1}, answered {got}")
-
-
-@contextmanager
-def opened(body: Body) -> Iterator["bytes | IO[bytes]"]:
-    """What boto3 takes as Body."""
-    if isinstance(body, FileRange):
-        with body.open() as stream:
-            yield stream
-    else:
-        yield body
+    """See `objfs.store.bodies.range_size`."""
+    return bodies.range_size(
+        key, answer.get("ContentRange", ""), answer.get("ContentLength"), start, stop
+    )
 
 
 def in_memory(body: Body) -> Body:
@@ -154,33 +126,10 @@ def in_memory(body: Body) -> Body:
     return body
 
 
-def body_size(body: Body) -> int:
-    """Bytes."""
-    return body.size if isinstance(body, FileRange) else len(body)
-
-
-def md5(body: Body) -> bytes:
-    """The digest; a file is read through once. hashlib lets other threads run meanwhile."""
-    digest = hashlib.md5(usedforsecurity=False)
-    if isinstance(body, FileRange):
-        with body.open() as stream:
-            buffer = memoryview(bytearray(_CHUNK))
-            while count := stream.readinto(buffer):
-                digest.update(buffer[:count])
-    else:
-        digest.update(body)
-    return digest.digest()
-
-
 def supports(operation: str, key: str, expect: Expect, *, absent: bool, match: bool) -> None:
     """Raises `Unsupported` for a condition that this store does not check."""
     if (expect.absent and not absent) or (expect.etag and not match):
         raise Unsupported(f"{operation} {key}: this store does not check the condition")
-
-
-def quoted(etag: ETag) -> str:
-    """As RFC 9110 section 8.8.3 has it."""
-    return f'"{etag}"'
 
 
 def condition(expect: Expect, *, bare: bool = False) -> dict[str, str]:
@@ -190,11 +139,6 @@ def condition(expect: Expect, *, bare: bool = False) -> dict[str, str]:
     if expect.etag:
         return {"IfMatch": expect.etag if bare else quoted(expect.etag)}
     return {}
-
-
-def base64_of(digest: bytes) -> str:
-    """As Content-MD5 wants it (RFC 1864)."""
-    return base64.b64encode(digest).decode()
 
 
 def stored_headers(headers: Headers) -> dict[str, Any]:
@@ -208,5 +152,5 @@ def feed(body: Any, sink: Callable[[memoryview], None]) -> None:
         body.feed(sink)
         return
     # urllib3's readinto() reads into new bytes and copies them: read() is one copy less
-    while chunk := body.read(_CHUNK):
+    while chunk := body.read(CHUNK):
         sink(memoryview(chunk))

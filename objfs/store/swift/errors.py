@@ -8,21 +8,12 @@ says more (why a manifest was refused, which limit was met).
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 import urllib3.exceptions as http
 
 from objfs import errors
-
-
-class Meaning(NamedTuple):
-    """What an answer means: the class to raise, a few words for the message, what to do."""
-
-    error: type[errors.ObjfsError]
-    text: str
-    remedy: str = ""
-    quote: bool = False
-
+from objfs.store.meaning import Meaning
 
 UNAVAILABLE: Final = Meaning(
     errors.Unavailable, "the store cannot serve now", "Try again in a while."

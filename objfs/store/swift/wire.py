@@ -7,7 +7,6 @@ is expected to be a certain version is a large one.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,32 +14,35 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from objfs.errors import Corrupt, InvalidArgument, InvalidName, NameTooLong, StoreError
-from objfs.store.base import Body, FileRange, etag_of
+from objfs.errors import StoreError
+from objfs.store import bodies
+from objfs.store.base import Body, etag_of
+from objfs.store.bodies import body_size, checked_key
 from objfs.types import DIRECTORY_TYPE, FOLDER_TYPE, ETag, Headers, ObjectInfo
 
+__all__ = [
+    "bare",
+    "body_size",
+    "checked_key",
+    "entries",
+    "etag_from",
+    "is_folder",
+    "is_large",
+    "joined_etag",
+    "listed",
+    "md5",
+    "metadata_from",
+    "mtime_from",
+    "nanoseconds",
+    "object_info",
+    "range_size",
+    "stored_headers",
+    "text",
+]
 SLO: Final = "-slo"
 DLO: Final = "-dlo"
 EMPTY: Final = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 _META: Final = "x-object-meta-"
-_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_CHUNK: Final = 256 * 1024
-
-
-def checked_key(operation: str, key: str, limit: int = 0) -> str:
-    """The key itself. Raises `InvalidArgument`, `InvalidName`, and `NameTooLong` above `limit`.
-
-    INVARIANT: no request goes out with an empty key: DELETE of "" would be of the container.
-    """
-    if not key:
-        raise InvalidArgument(f"{operation}: the key is empty")
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidName(f"{operation} {key!a}: the key is not Unicode") from error
-    if limit and size > limit:
-        raise NameTooLong(f"{operation} {key[:80]}...: a key of {size} bytes, above {limit}")
-    return key
 
 
 def is_large(etag: ETag) -> bool:
@@ -160,38 +162,16 @@ def is_folder(entry: Mapping[str, Any]) -> bool:
 
 
 def range_size(key: str, headers: Mapping[str, str], start: int, stop: int) -> int:
-    """The whole object's size, once the answer is found to hold exactly [start, stop).
-
-    Raises `Corrupt`.
-    """
-    length = headers.get("content-length", "")
-    match = _RANGE.fullmatch(headers.get("content-range", ""))
-    if match:
-        first, last, size = map(int, match.groups())
-        if (first, last + 1) == (start, stop) and length in {"", str(stop - start)}:
-            return size
-    elif start == 0 and length == str(stop):
-        return stop
-    got = headers.get("content-range") or f"{length} bytes without a range"
-    raise Corrupt(f"GET {key}: asked for bytes {start}-{stop - 1}, answered {got}")
-
-
-def body_size(body: Body) -> int:
-    """Bytes."""
-    return body.size if isinstance(body, FileRange) else len(body)
+    """See `objfs.store.bodies.range_size`."""
+    length = headers.get("content-length")
+    return bodies.range_size(
+        key, headers.get("content-range", ""), int(length) if length else None, start, stop
+    )
 
 
 def md5(body: Body) -> str:
-    """In hex; a file is read through once. hashlib lets other threads run meanwhile."""
-    digest = hashlib.md5(usedforsecurity=False)
-    if isinstance(body, FileRange):
-        with body.open() as stream:
-            buffer = memoryview(bytearray(_CHUNK))
-            while count := stream.readinto(buffer):
-                digest.update(buffer[:count])
-    else:
-        digest.update(body)
-    return digest.hexdigest()
+    """In hex, as Swift's etags are."""
+    return bodies.md5(body).hex()
 
 
 def joined_etag(etags: Sequence[str]) -> str:

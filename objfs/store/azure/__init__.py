@@ -1,0 +1,5 @@
+"""Azure Blob Storage: block blobs of one container."""
+
+from objfs.store.azure.driver import AzureStore
+
+__all__ = ["AzureStore"]
