@@ -20,7 +20,8 @@ from objfs.cli.url import parse_url, refuse_credentials
 from objfs.cli.values import ENDPOINT, FLAG, Value, nearest
 from objfs.config import CacheConfig, Config, LogConfig, MountConfig, StoreConfig
 from objfs.errors import UsageError
-from objfs.store.swift.environment import place
+from objfs.store.azure import environment as azure
+from objfs.store.swift import environment as swift
 
 PREFIX = "OBJFS_"
 OTHER_VARIABLES = frozenset({"OBJFS_DEBUG"})
@@ -212,9 +213,12 @@ def _build(
     location = parse_url(url)
     cache = sections["cache"]
     endpoint = str(sections["store"].get("endpoint_url", ""))
-    if location.scheme == "swift":  # which account it is stands in the environment, not in the URL
+    # Which account it is may stand in the environment, not in the URL.
+    if location.scheme == "swift":
         profile = str(sections["store"].get("profile", ""))
-        endpoint = " ".join(word for word in (endpoint, profile, place(environ)) if word)
+        endpoint = " ".join(word for word in (endpoint, profile, swift.place(environ)) if word)
+    if location.scheme == "az":
+        endpoint = " ".join(word for word in (endpoint, azure.place(environ)) if word)
     cache.setdefault("folder", default_cache(url, endpoint))
     cache["store"] = f"{location.scheme}://{location.bucket}/{location.prefix}" + (
         f" at {endpoint}" if endpoint else ""

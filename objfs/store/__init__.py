@@ -64,7 +64,7 @@ def _open_bucket(config: StoreConfig) -> Driver:
             return SwiftStore(config)
         case "az":
             with _extra("azure", "az"):
-                from objfs.store.azure import AzureStore
+                from objfs.store.azure.driver import AzureStore
 
             return AzureStore(config)
         case "gs":

@@ -162,6 +162,26 @@ def test_swift_accounts_do_not_share_a_cache_folder():
     assert len(set(folders)) == 3
 
 
+def test_azure_accounts_do_not_share_a_cache_folder():
+    """No draft goes to another account's container; one account is one, however it is named."""
+    text = "AccountName=a;BlobEndpoint=http://h/a;AccountKey=k"
+    environs: list[dict[str, str]] = [
+        {"AZURE_STORAGE_ACCOUNT": "a", "AZURE_STORAGE_KEY": "k"},
+        {"AZURE_STORAGE_ACCOUNT": "a", "AZURE_STORAGE_SAS_TOKEN": "s"},
+        {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=a;AccountKey=k"},
+        {"AZURE_STORAGE_ACCOUNT": "b"},
+        {"AZURE_STORAGE_CONNECTION_STRING": text},
+        {"AZURE_STORAGE_SERVICE_ENDPOINT": "http://h/b?sig=k"},
+    ]
+    caches = [
+        resolve("az://c", "/mnt", [], environ=environ, file=NOWHERE).cache for environ in environs
+    ]
+    folders = [cache.folder for cache in caches]
+    assert folders[0] == folders[1] == folders[2]
+    assert len(set(folders)) == 4
+    assert not [cache.store for cache in caches if "=k" in cache.store]
+
+
 def test_mount_takes_what_mount8_passes():
     """The words of fstab(5) that are not ours mean nothing; ro is read-only."""
     text = "rw,_netdev,nofail,noauto,user,users,defaults,dev,nosuid,noexec,noatime,relatime"

@@ -9,7 +9,8 @@ from azure.storage.blob import ContentSettings, generate_container_sas
 
 from objfs.config import StoreConfig
 from objfs.errors import Busy, InvalidArgument, NoSuchUpload, NotFound
-from objfs.store.azure import AzureStore, wire
+from objfs.store.azure import wire
+from objfs.store.azure.driver import AzureStore
 from objfs.types import Expect, Headers
 from tests.azurite import Azurite
 from tests.store.contract import DriverContract

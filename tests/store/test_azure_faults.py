@@ -9,7 +9,7 @@ import pytest
 
 from objfs import errors
 from objfs.config import StoreConfig
-from objfs.store.azure import AzureStore
+from objfs.store.azure.driver import AzureStore
 from objfs.store.azure.errors import CODES, STATUSES, answered
 from objfs.types import ABSENT, Headers, Part
 from tests.store.kit import Bucket, file_range

@@ -1,5 +1,5 @@
-"""Azure Blob Storage: block blobs of one container."""
+"""Azure Blob Storage: block blobs of one container, or of all: `az://container[/prefix]`.
 
-from objfs.store.azure.driver import AzureStore
-
-__all__ = ["AzureStore"]
+The SDKs are the extra `objfs[azure]`. `objfs.store.azure.environment` is read without them, so
+nothing is imported here.
+"""
