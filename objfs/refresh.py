@@ -140,8 +140,14 @@ class Refresher:
             entries = fold.feed(page)
             if not page.token:
                 entries += fold.finish()
-            _, changes = self._tree.learn_entries(directory, entries, question)
+            known, absent = set(directory.children), set(directory.absent)
+            listed = directory.complete_until > 0  # then absences were told that are not noted
+            nodes, changes = self._tree.learn_entries(directory, entries, question)
             self._report(changes)
+            for node in nodes:
+                if node.name not in known and (listed or node.name in absent):
+                    # nobody asked for it just now, so the kernel goes on believing it absent
+                    self._invalidate(Invalidate(directory.ino, node.name))
 
     @contextmanager
     def _question(self) -> Iterator[Question]:

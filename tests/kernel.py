@@ -326,7 +326,9 @@ class FakeKernel:
         try:
             return self._entry(parent, name, await self.fs.lookup(parent, name))
         except NotFound:
-            self._dentries[parent, name] = _Dentry(None, self._clock() + self.fs.ttl)
+            self._dentries[parent, name] = _Dentry(
+                None, self._clock() + self.fs.absent_for(parent, name)
+            )
             return None
 
     def _entry(self, parent: Ino, name: bytes, stat: Stat) -> Ino:

@@ -59,10 +59,10 @@ class FileSystem:
         self.operator = Operator(mount, self.saving, self.neighbours.counts)
         self.space = Space(mount)
 
-    @property
-    def ttl(self) -> float:
-        """Seconds for which an absence is believed."""
-        return self._mount.tree.ttl
+    def absent_for(self, parent: Ino, name: bytes) -> float:
+        """Seconds for which the absence of a name is still believed."""
+        node, now = self._mount.node(parent), self._mount.clock()
+        return max(0.0, node.complete_until - now, node.absent.get(name, 0.0) - now)
 
     def known(self, ino: Ino) -> bool:
         """Whether the number still means anything."""

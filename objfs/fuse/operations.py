@@ -101,7 +101,6 @@ class Operations(pyfuse3.Operations):
         self._repeats = Repeats()
         self._openers: dict[int, int] = {}
         """The thread that opened each handle; requests on handles do not name theirs."""
-        self._ttl = filesystem.ttl
         self._cached: dict[int, int] = {}
         """Which content of each inode the kernel may hold pages of."""
 
@@ -116,7 +115,7 @@ class Operations(pyfuse3.Operations):
         except NotFound:
             absent = EntryAttributes()  # inode 0: a name that does not exist, worth remembering
             absent.st_ino = 0
-            absent.entry_timeout = self._ttl
+            absent.entry_timeout = self._fs.absent_for(Ino(parent_inode), name)
             return absent
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
