@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +156,55 @@ def test_p3_truncated_and_written_but_not_closed_is_no_upload(
     assert (mount.path / "f").read_bytes() == old
     drained(mount)
     assert get(other, "f") == old
+
+
+@pytest.mark.parametrize("delay", [0.01, 0.05, 0.15])
+def test_p6_kill_during_an_overwrite_leaves_the_old_object_or_the_new(
+    mount: Mounted, other: Driver, delay: float
+) -> None:
+    """P6: at no instant is there neither, for others or here; P3: the new one if close said so."""
+    old, new = os.urandom(2**20) * 8, os.urandom(2**20) * 24
+    put(other, "f", old)
+    mount.mount()
+    closed = False
+
+    def overwrite() -> None:
+        nonlocal closed
+        with contextlib.suppress(OSError):
+            (mount.path / "f").write_bytes(new)
+            closed = True
+
+    writer = threading.Thread(target=overwrite)
+    writer.start()
+    time.sleep(delay)
+    crash(mount)
+    writer.join()
+    now = get(other, "f")
+    assert now == new if closed else now in {old, new}
+    mount.mount()
+    assert (mount.path / "f").read_bytes() == now
+    drained(mount)
+    assert get(other, "f") == now
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_p3_a_torn_cache_index_costs_no_draft(mount: Mounted, other: Driver, left: int) -> None:
+    """P3: what is owed is in the journal; the index of the read cache may be lost at any time."""
+    put(other, "read", b"r" * 300_000)
+    mount.mount("--write-back", "async")
+    (mount.path / "read").read_bytes()
+    time.sleep(2.5)  # the index is written now and then
+    for number in range(20):
+        (mount.path / f"f{number}").write_bytes(f"owed {number}".encode())
+    crash(mount)
+    indexes = [path for path in (mount.cache / "reads").rglob("*index*") if path.is_file()]
+    assert indexes
+    for path in indexes:
+        os.truncate(path, left)
+    mount.mount()
+    assert (mount.path / "read").read_bytes() == b"r" * 300_000
+    drained(mount)
+    assert all(get(other, f"f{n}") == f"owed {n}".encode() for n in range(20))
 
 
 def test_p3_recovery_under_another_mountpoint(
