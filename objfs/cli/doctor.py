@@ -135,7 +135,7 @@ def _tried(
 ) -> list[Finding]:
     scratch = Scratch(driver, config.prefix)
     try:
-        with _progress() as tell, scratch:
+        with _progress() as tell, insight.around(), scratch:
             findings = examine(scratch, insight, tell)
             if findings[0].verdict is Verdict.YES:
                 tell("throughput")
@@ -191,7 +191,7 @@ def _show(document: Document) -> None:
     if missing:
         console.print(Text("\nWhat is missing, for a mount", style="bold"))
     for one in missing:
-        console.print(Text(f"  {one['title'].removeprefix('… ')}: {one['means']}"), soft_wrap=True)
+        console.print(Text(f"  {one['title']}: {one['means']}"), soft_wrap=True)
 
 
 def _head(document: Document) -> Iterator[Text]:

@@ -26,7 +26,7 @@ from objfs.runtime import Left
 
 EXIT_CODES: Final[Mapping[int, str]] = {
     0: "done",
-    1: "failed, or files are not uploaded",
+    1: "failed, or files are not uploaded, or (doctor) a guarantee is missing",
     2: "wrong usage: option, URL or configuration file",
     3: "no such bucket",
     4: "access denied, or missing or wrong credentials",

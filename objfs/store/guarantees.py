@@ -88,7 +88,7 @@ def _try(guarantee: Guarantee, scratch: Scratch, insight: Insight) -> Finding:
     try:
         seen = guarantee.probe(scratch, insight)
     except Unsupported:
-        return Finding(guarantee, Verdict.NO, "not offered")
+        return Finding(guarantee, Verdict.NO, "the driver does not rely on this store for it")
     except ObjfsError as error:
         return Finding(guarantee, Verdict.UNKNOWN, str(error))
     if seen.holds is None:
@@ -122,7 +122,7 @@ GUARANTEES: Final[Sequence[Guarantee]] = (
     ),
     Guarantee(
         "create_race",
-        "… in a race, too",
+        "new file: also in a race",
         "Two machines that create one name in the same instant may both succeed; the later stays.",
         probes.race,
     ),
@@ -155,14 +155,6 @@ GUARANTEES: Final[Sequence[Guarantee]] = (
         "copy_if_match",
     ),
     Guarantee(
-        "copy_exclusive",
-        "copy: only if absent",
-        f"In a rename {_WINDOW} in which a file that was made elsewhere under the new name is"
-        " overwritten unseen.",
-        probes.copy_create,
-        "copy_if_absent",
-    ),
-    Guarantee(
         "checksum",
         "checksum verified",
         "Bytes that were damaged on their way are stored; nobody notices before they are read.",
@@ -192,7 +184,8 @@ GUARANTEES: Final[Sequence[Guarantee]] = (
     Guarantee(
         "order",
         "listed in order",
-        "A directory that has names with characters before `/` costs more requests to list.",
+        "In a directory of more than 1,000 names a file `a` beside a directory `a/` may be shown"
+        " without its escape.",
         probes.ordered,
         "ordered",
     ),

@@ -5,6 +5,7 @@ class here is asked nothing: what it would tell is "not known".
 """
 
 import getpass
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from objfs.config import StoreConfig
@@ -28,6 +29,9 @@ class Insight(Protocol):
     def versions(self) -> str:
         """What the bucket keeps of replaced objects, in a word; "" where that cannot be told."""
 
+    def around(self) -> AbstractContextManager[None]:
+        """At its end goes what a driver makes meanwhile beside the bucket, and was not there."""
+
     def close(self) -> None:
         """Give back connections."""
 
@@ -49,12 +53,16 @@ class Silent:
         """A folder is on this machine."""
         return "this machine" if self._local else ""
 
-    def put_corrupt(self, key: str) -> None:
+    def put_corrupt(self, key: str) -> bool | None:
         """The driver has no way to send a false checksum."""
 
     def versions(self) -> str:
         """A folder keeps none."""
         return "off" if self._local else ""
+
+    def around(self) -> AbstractContextManager[None]:
+        """All is in the bucket."""
+        return nullcontext()
 
     def close(self) -> None:
         """Nothing was opened."""

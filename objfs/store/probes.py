@@ -111,15 +111,6 @@ def copy_source(scratch: Scratch, _: Insight) -> Seen:
     return Seen(holds=True)
 
 
-def copy_create(scratch: Scratch, _: Insight) -> Seen:
-    """A copy that wants no object under its target."""
-    scratch.put("copy-a", b"other")
-    scratch.put("copy-b", b"first")
-    source, target = scratch.key("copy-a"), scratch.key("copy-b")
-    refused = _refused(lambda: scratch.driver.copy(source, target, size=5, target_expect=ABSENT))
-    return _kept(scratch, "copy-b", b"first", refused=refused)
-
-
 def _kept(scratch: Scratch, name: str, body: bytes, *, refused: bool) -> Seen:
     if not refused:
         return Seen(holds=False, detail="ignored")

@@ -100,13 +100,19 @@ class Scratch:
         self._uploads.clear()
         with suppress(ObjfsError):  # without a listing the noted keys are all that is known
             self._keys |= {self.prefix + name for name in self.listed()}
-        if not self._keys:
-            return
-        keys = sorted(self._keys)
+        keys = self.left = sorted(self._keys)  # a second interrupt leaves them
+        self._keys.clear()
+        refused: list[str] = []
         for at in range(0, len(keys), _MANY):
             some = keys[at : at + _MANY]
             try:
-                self.left += self.driver.delete_many(some)
+                refused += self.driver.delete_many(some)
             except ObjfsError:
-                self.left += some
-        self._keys.clear()
+                refused += some
+        # a store that refuses odd keys refuses to delete what it never had
+        self.left = [key for key in refused if self._stays(key)]
+
+    def _stays(self, key: str) -> bool:
+        with suppress(ObjfsError):
+            return any(info.key == key for info in self.driver.list_page(key).objects)
+        return True

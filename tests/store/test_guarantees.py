@@ -1,6 +1,5 @@
 """The README's table of guarantees is what the probes find on each running server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from objfs.store.s3 import S3Store
 from objfs.store.scratch import Scratch
 from objfs.store.swift.driver import SwiftStore
 from tests.servers import Server, new_bucket
-from tests.swift import config_of, environment, new_container
+from tests.swift import config_of, environment, new_container, plain
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 S3_ROWS = {
@@ -35,11 +34,10 @@ SWIFT_ROWS = {"swift": "OpenStack Swift 2", "radosgw": "Ceph radosgw 16, Swift"}
 def found_by(driver: Driver, insight: Insight) -> list[Finding]:
     """All findings on a bucket, which is empty afterwards."""
     driver.check()
-    with Scratch(driver, "") as scratch:
+    with insight.around(), Scratch(driver, "") as scratch:
         findings = examine(scratch, insight)
     assert not scratch.left
-    page = driver.list_page("")
-    assert not page.objects
+    assert not driver.list_page("").objects
     return findings
 
 
@@ -49,12 +47,12 @@ def must_say(row: str) -> None:
 
 
 @pytest.fixture
-def s3_bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreConfig]:
+def s3_bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> StoreConfig:
     """A new bucket of each S3 server, which the environment leads to."""
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)
     name = new_bucket(s3_server)
-    yield StoreConfig(url=f"s3://{name}", scheme="s3", bucket=name)
+    return StoreConfig(url=f"s3://{name}", scheme="s3", bucket=name)
 
 
 def test_the_row_of_each_s3_server_is_what_is_found_there(s3_server, s3_bucket):
@@ -71,12 +69,14 @@ def test_the_row_of_each_swift_server_is_what_is_found_there(swift_server, monke
     """What the README says of OpenStack Swift and radosgw's Swift is so."""
     for name, value in environment(swift_server).items():
         monkeypatch.setenv(name, value)
-    config = config_of(new_container(swift_server))
+    container = new_container(swift_server)
+    config = config_of(container)
     driver = SwiftStore(config)
     insight = open_insight(config)
     findings = found_by(driver, insight)
     driver.close()
     insight.close()
+    assert not plain(swift_server).session.get(f"{plain(swift_server).url}/{container}_segments").ok
     must_say(markdown_row(SWIFT_ROWS[swift_server.name], findings))
 
 

@@ -1,5 +1,7 @@
 """What S3's API tells beside what a mount needs (`objfs.store.insight`)."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from objfs.config import StoreConfig
 from objfs.errors import Corrupt
 from objfs.store.s3 import wire
@@ -43,6 +45,10 @@ class S3Insight:
         with mapped("versioning", self._bucket):
             answer = self._connected.client.get_bucket_versioning(Bucket=self._bucket)
         return {"Enabled": "on", "Suspended": "suspended"}.get(answer.get("Status", ""), "off")
+
+    def around(self) -> AbstractContextManager[None]:
+        """All is in the bucket."""
+        return nullcontext()
 
     def close(self) -> None:
         """Close the connections."""

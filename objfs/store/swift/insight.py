@@ -1,10 +1,11 @@
 """What Swift's API tells beside what a mount needs (`objfs.store.insight`)."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from objfs.config import StoreConfig
-from objfs.errors import Corrupt
+from objfs.errors import Corrupt, NotFound, ObjfsError
 from objfs.store.swift import wire
 from objfs.store.swift.access import Access
 from objfs.store.swift.environment import read_login
@@ -54,6 +55,25 @@ class SwiftInsight:
         return (
             "on" if any(found.get(name, "") not in {"", "False"} for name in _VERSIONS) else "off"
         )
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """A container of segments is removed, if there was none; one that is in use stays."""
+        segments = f"{self._container}_segments"
+        try:
+            self._transport.ask(Call("HEAD", "HEAD", (segments,)))
+        except NotFound:
+            made = True
+        except ObjfsError:
+            made = False  # who may not look may not remove either
+        else:
+            made = False
+        try:
+            yield
+        finally:
+            if made:
+                with suppress(ObjfsError):  # not made, or somebody put segments there meanwhile
+                    self._transport.ask(Call("DELETE", "DELETE", (segments,)))
 
     def close(self) -> None:
         """Close the connections."""
