@@ -161,12 +161,11 @@ GUARANTEES: Final[Sequence[Guarantee]] = (
         probes.checksum,
     ),
     Guarantee(
-        "etag_md5",
-        "ETag is the MD5",
-        "A whole download cannot be checked against its ETag, and an upload whose answer was lost"
-        " is compared by reading it back.",
-        probes.etag_md5,
-        "etag_is_md5",
+        "md5",
+        "MD5 told",
+        "A whole download cannot be checked, and an upload whose answer was lost is compared by"
+        " reading it back.",
+        probes.told_md5,
     ),
     Guarantee(
         "atomic",

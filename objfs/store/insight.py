@@ -82,5 +82,9 @@ def open_insight(config: StoreConfig) -> Insight:
             from objfs.store.swift.insight import SwiftInsight
 
             return SwiftInsight(config)
+        case "az":
+            from objfs.store.azure.insight import AzureInsight
+
+            return AzureInsight(config)
         case _:
             return Silent(local=config.scheme in {"file", "mem"})

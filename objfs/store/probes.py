@@ -156,13 +156,15 @@ def checksum(scratch: Scratch, insight: Insight) -> Seen:
     return Seen(not kept, "refused, and stored all the same" if kept else "")
 
 
-def etag_md5(scratch: Scratch, _: Insight) -> Seen:
-    """Whether the ETag of a put is the MD5 of its bytes."""
+def told_md5(scratch: Scratch, _: Insight) -> Seen:
+    """Whether the store tells the MD5 of what was put, as the ETag or beside it."""
     body = b"what is the name of these bytes"
     scratch.put("md5", body)
-    found = scratch.driver.head(scratch.prefix + "md5").etag
-    same = found == hashlib.md5(body, usedforsecurity=False).hexdigest()
-    return Seen(same, "" if same else f"it is {found}")
+    found = scratch.driver.head(scratch.prefix + "md5")
+    told = found.md5 or found.etag
+    same = told == hashlib.md5(body, usedforsecurity=False).hexdigest()
+    beside = "beside the ETag" if found.md5 else ""
+    return Seen(same, beside if same else f"it tells {told}")
 
 
 def atomic(scratch: Scratch, _: Insight) -> Seen:

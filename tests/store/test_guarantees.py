@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from objfs.config import StoreConfig
+from objfs.store.azure.driver import AzureStore
 from objfs.store.base import Driver
 from objfs.store.file import FileStore
 from objfs.store.guarantees import (
@@ -19,6 +20,7 @@ from objfs.store.insight import Insight, open_insight
 from objfs.store.s3 import S3Store
 from objfs.store.scratch import Scratch
 from objfs.store.swift.driver import SwiftStore
+from tests.azurite import Azurite
 from tests.servers import Server, new_bucket
 from tests.swift import config_of, environment, new_container, plain
 
@@ -78,6 +80,22 @@ def test_the_row_of_each_swift_server_is_what_is_found_there(swift_server, monke
     insight.close()
     assert not plain(swift_server).session.get(f"{plain(swift_server).url}/{container}_segments").ok
     must_say(markdown_row(SWIFT_ROWS[swift_server.name], findings))
+
+
+def test_the_row_of_azurite_is_what_is_found_there(azurite: Azurite, monkeypatch):
+    """What the README says of Azure's emulator is so."""
+    for name, value in azurite.environment().items():
+        monkeypatch.setenv(name, value)
+    name = azurite.new_container()
+    config = StoreConfig(url=f"az://{name}", scheme="az", bucket=name)
+    driver = AzureStore(config)
+    insight = open_insight(config)
+    findings = found_by(driver, insight)
+    assert azurite.account in insight.who()
+    assert azurite.key not in insight.who() + insight.where()
+    driver.close()
+    insight.close()
+    must_say(markdown_row("Azurite (Azure)", findings))
 
 
 def test_the_row_of_the_embedded_store_is_what_is_found_there(tmp_path):

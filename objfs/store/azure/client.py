@@ -104,6 +104,11 @@ class Service:
         self._container = account.get_container_client(name) if name else None
 
     @property
+    def account_name(self) -> str:
+        """Of the storage account."""
+        return str(self._account.account_name or "")
+
+    @property
     def container(self) -> ContainerClient:
         """For the one request that is better made by the SDK: a batch of deletes."""
         assert self._container is not None
