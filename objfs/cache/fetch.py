@@ -14,7 +14,8 @@ What is fetched ahead is cancelled when its reader goes elsewhere, unless somebo
 """
 
 import logging
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 
 import trio
 
@@ -109,8 +110,7 @@ class Fetcher:
     def adopted(self, version: Version, sums: list[int]) -> None:
         """All blocks of a version are in its file, and these are their checksums."""
         version.checked = True
-        for block, checksum in enumerate(sums):
-            self._land(version, block, checksum)
+        self._land(version, 0, sums)
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -219,10 +219,13 @@ class Fetcher:
 
         return tell
 
-    def _land(self, version: Version, block: int, checksum: int) -> None:
-        if version.blocks.flying(block):
-            size = version.blocks.land(block, checksum)
-            self._files.landed(version.file, block // SEGMENT_BLOCKS, size)
+    def _land(self, version: Version, first: int, sums: Sequence[int]) -> None:
+        sizes: Counter[int] = Counter()
+        for block, checksum in enumerate(sums, first):
+            if version.blocks.flying(block):
+                sizes[block // SEGMENT_BLOCKS] += version.blocks.land(block, checksum)
+        for segment, size in sizes.items():
+            self._files.landed(version.file, segment, size)
 
     # --- the whole -----------------------------------------------------------------------------
 
