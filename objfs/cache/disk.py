@@ -1,4 +1,4 @@
-"""Reading and summing up the file of a cached version. All of it may block but `announce` and `read_now`."""
+"""Reading and summing up the file of a cached version. Only `announce` and `read_now` never block."""
 
 import errno
 import os

@@ -11,6 +11,12 @@ fetches it anew. A range of an object that is only read in part can be checked b
 Content-Range alone: S3 keeps no checksum of it.
 
 What is fetched ahead is cancelled when its reader goes elsewhere, unless somebody waits for it.
+
+What was tried for a cold read of 1 GiB from loopback (1.5 s of the daemon's CPU, two thirds of it
+the kernel's copies: 0.3 s to answer FUSE, 0.25 to write, 0.2 to receive, 0.2 to read back), and did
+not pay: to hand out what came from the network without reading it back costs a buffer of 64 MiB,
+which is too large for the processor's caches: what was saved in reading was lost in page faults and
+in answering. Receiving 1 MiB at once (MSG_WAITALL) and ranges of 8 instead of 4 MiB: no difference.
 """
 
 import logging
