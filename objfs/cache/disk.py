@@ -1,4 +1,4 @@
-"""Reading and summing up the file of a cached version. Only `announce` and `read_now` never block."""
+"""Reading and summing up the file of a cached version; `announce` and `read_now` do not block."""
 
 import errno
 import os
