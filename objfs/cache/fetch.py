@@ -11,10 +11,17 @@ fetches it anew. A range of an object that is only read in part can be checked b
 Content-Range alone: S3 keeps no checksum of it.
 
 What is fetched ahead is cancelled when its reader goes elsewhere, unless somebody waits for it.
+
+What was tried for a cold read of 1 GiB from loopback (1.5 s of the daemon's CPU, two thirds of it
+the kernel's copies: 0.3 s to answer FUSE, 0.25 to write, 0.2 to receive, 0.2 to read back), and did
+not pay: to hand out what came from the network without reading it back costs a buffer of 64 MiB,
+which is too large for the processor's caches: what was saved in reading was lost in page faults and
+in answering. Receiving 1 MiB at once (MSG_WAITALL) and ranges of 8 instead of 4 MiB: no difference.
 """
 
 import logging
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 
 import trio
 
@@ -109,8 +116,7 @@ class Fetcher:
     def adopted(self, version: Version, sums: list[int]) -> None:
         """All blocks of a version are in its file, and these are their checksums."""
         version.checked = True
-        for block, checksum in enumerate(sums):
-            self._land(version, block, checksum)
+        self._land(version, 0, sums)
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -219,10 +225,13 @@ class Fetcher:
 
         return tell
 
-    def _land(self, version: Version, block: int, checksum: int) -> None:
-        if version.blocks.flying(block):
-            size = version.blocks.land(block, checksum)
-            self._files.landed(version.file, block // SEGMENT_BLOCKS, size)
+    def _land(self, version: Version, first: int, sums: Sequence[int]) -> None:
+        sizes: Counter[int] = Counter()
+        for block, checksum in enumerate(sums, first):
+            if version.blocks.flying(block):
+                sizes[block // SEGMENT_BLOCKS] += version.blocks.land(block, checksum)
+        for segment, size in sizes.items():
+            self._files.landed(version.file, segment, size)
 
     # --- the whole -----------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import xxhash
 
 from objfs.cache.blockfiles import BlockFiles, file_name
 from objfs.cache.blocks import BLOCK, SEGMENT_BLOCKS
-from objfs.cache.disk import read_fully, read_now, sums
+from objfs.cache.disk import announce, read_fully, read_now, sums
 from objfs.cache.fetch import FETCH_BLOCKS, Fetcher, gone
 from objfs.cache.packs import SMALL
 from objfs.cache.policy import Shelf
@@ -201,8 +201,7 @@ class ReadCache:
                 self._fetcher.fetch(version, version.blocks.blocks(0, ahead[1]))
             self._fetcher.fetch(version, blocks)
             if ahead:
-                further = version.blocks.blocks(*ahead)
-                self._fetcher.fetch_ahead(version.file, version, further)
+                self._look_ahead(version, version.blocks.blocks(*ahead))
                 ahead = None
             await self._arrived(version, blocks)
             data = await self._cached(version, blocks)
@@ -241,6 +240,13 @@ class ReadCache:
         await self.copy_to(version, lambda _offset, _data: None)
 
     # --- inside --------------------------------------------------------------------------------
+
+    def _look_ahead(self, version: Version, blocks: range) -> None:
+        """Have the store fetch what is missing, and the disk read what is here."""
+        asked = self._fetcher.fetch_ahead(version.file, version, blocks)
+        start, stop = version.blocks.span(blocks.start, blocks.stop)
+        if not version.small and asked < stop - start:
+            announce(version.fd, start, stop)
 
     async def _arrived(self, version: Version, blocks: range) -> None:
         """Wait until no request for any of these blocks is under way."""

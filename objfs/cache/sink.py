@@ -16,9 +16,13 @@ from objfs.errors import Corrupt, NoSpace, TimedOut
 
 log = logging.getLogger(__name__)
 
-REPORT = 8
-"""Blocks (1 MiB) that are reported together: each report wakes the event loop, which costs more
+REPORT = 16
+"""Blocks (2 MiB) that are reported together: each report wakes the event loop, which costs more
 than a block's copy."""
+
+
+Landed = tuple[int, list[int]]
+"""The first of some blocks, and the checksum of each."""
 
 
 class SmallSink:
@@ -74,10 +78,10 @@ class BlockSink:
         self._sum = xxhash.xxh3_64()
         self._md5 = md5
         self._whole = hashlib.md5(usedforsecurity=False)
-        self._kept: list[tuple[int, int]] = []
+        self._kept: list[Landed] = []
         self._untold = 0
-        self.landed: deque[tuple[int, int]] = deque()
-        """Blocks with their checksums; for one other thread to take."""
+        self.landed: deque[Landed] = deque()
+        """For one other thread to take."""
 
     def __enter__(self) -> Self:
         return self
@@ -94,29 +98,42 @@ class BlockSink:
         """
         if self._md5:
             self._whole.update(chunk)
+        first, sums = self._block, []
         while chunk:
-            end = min((self._block + 1) * BLOCK, self._stop)
-            piece = chunk[: end - self._at]
-            written = self._write(piece)
-            self._sum.update(piece[:written])
-            self._at += written
+            written = self._write(chunk)
+            sums += self._summed(chunk[:written])
             chunk = chunk[written:]
-            if self._at == end:
-                self._complete()
+        if sums:
+            self._complete((first, sums))
 
-    def _complete(self) -> None:
-        self._kept.append((self._block, self._sum.intdigest()))
-        self._block += 1
-        self._sum = xxhash.xxh3_64()
+    def _summed(self, piece: memoryview) -> list[int]:
+        """The checksums of the blocks that end in this piece, which was written."""
+        sums = []
+        while piece:
+            end = min((self._block + 1) * BLOCK, self._stop)
+            part = piece[: end - self._at]
+            piece = piece[len(part) :]
+            self._sum.update(part)
+            self._at += len(part)
+            if self._at == end:
+                sums.append(self._sum.intdigest())
+                self._sum.reset()
+                self._block += 1
+        return sums
+
+    def _complete(self, landed: Landed) -> None:
+        self._kept.append(landed)
         last = self._at == self._stop
         if self._md5 and not last:
             return
         if self._md5:
             _compare(self._whole.hexdigest(), self._md5)
-        landed, self._kept = self._kept, []
-        self.landed.extend(landed)
-        self._untold += len(landed)
-        if last or self._untold >= REPORT or any(block in self._wanted for block, _ in landed):
+        first, count = self._kept[0][0], self._block - self._kept[0][0]
+        self.landed.extend(self._kept)
+        self._kept = []
+        self._untold += count
+        wanted = any(block in self._wanted for block in range(first, first + count))
+        if last or wanted or self._untold >= REPORT:
             self._untold = 0
             self._tell()
 

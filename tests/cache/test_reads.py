@@ -241,3 +241,24 @@ async def test_p7_a_large_whole_that_is_not_its_etag(tmp_path: Path, expected_lo
         version = reads.open(version.info)
         assert await follow(reads, version, size) == data
         reads.release(version)
+
+
+async def test_what_is_read_on_from_the_disk_is_announced_to_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has it in memory by then; what comes from the store is there already."""
+    announced: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "objfs.cache.reads.announce", lambda _fd, start, stop: announced.append((start, stop))
+    )
+    async with cache(tmp_path) as (reads, bucket, store):
+        size = 40 * MIB
+        version, data = await opened(reads, bucket, size)
+        assert await follow(reads, version, size, MIB) == data
+        assert announced == []
+        asked = len(store.gets)
+        assert await follow(reads, version, size, MIB) == data
+        assert len(store.gets) == asked
+        ahead = {block for span in announced for block in version.blocks.blocks(*span)}
+        assert ahead >= set(range(MIB // BLOCK, size // BLOCK))
+        reads.release(version)
