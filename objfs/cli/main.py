@@ -4,19 +4,22 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import click
 
 from objfs import __version__
 from objfs.cli import mount as mounting
 from objfs.cli import umount as unmounting
+from objfs.cli.buckets import BUCKETS
 from objfs.cli.commands import COMMANDS, Bar, duration
 from objfs.cli.export import export
-from objfs.cli.options import OPTIONS, SECTION_TITLES, default_text
-from objfs.cli.settings import Given, read_mount_options, resolve
+from objfs.cli.flags import WithOptions, with_options
+from objfs.cli.metadata import meta
+from objfs.cli.publishing import PUBLISHING
+from objfs.cli.settings import resolve
 from objfs.cli.umount import Outcome
 from objfs.cli.values import human
 from objfs.errors import ObjfsError, UsageError
@@ -81,69 +84,6 @@ class _Verbs(click.Group):
         return super().parse_args(ctx, args)
 
 
-class _Mount(click.Command):
-    """Keeps the order in which options were given, -o included, and groups them in the help."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # mount(8) may end the line with an empty -o.
-        if args and args[-1] == "-o":
-            args = args[:-1]
-        if not {"--help", "-h"} & set(args):
-            ctx.obj = self._in_order(ctx, list(args))
-        return super().parse_args(ctx, args)
-
-    def _in_order(self, ctx: click.Context, args: list[str]) -> list[Given]:
-        """What was given, in order; click itself keeps the order only of repeated options."""
-        found, _, order = self.make_parser(ctx).parse_args(args)
-        texts = {name: iter(text) for name, text in found.items() if isinstance(text, list)}
-        known = {_parameter(option.name): option for option in OPTIONS}
-        given: list[Given] = []
-        for parameter in order:
-            name = parameter.name or ""
-            if name == "words":
-                given += read_mount_options(next(texts[name]))
-            elif name in known:
-                option = known[name]
-                text = "true" if option.is_flag else next(texts[name])
-                given.append(Given(option, text, option.flag))
-        return given
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for section, title in SECTION_TITLES.items():
-            with formatter.section(title):
-                formatter.write_dl(
-                    [
-                        (
-                            f"{option.flag} {option.metavar}".rstrip(),
-                            f"{option.help} [{default_text(option)}]",
-                        )
-                        for option in OPTIONS
-                        if option.section == section
-                    ]
-                )
-        with formatter.section("Others"):
-            own = {_parameter(option.name) for option in OPTIONS}
-            records = [
-                parameter.get_help_record(ctx)
-                for parameter in self.get_params(ctx)
-                if parameter.name not in own and isinstance(parameter, click.Option)
-            ]
-            formatter.write_dl([record for record in records if record])
-
-
-def _parameter(name: str) -> str:
-    return name.replace("-", "_")
-
-
-def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(OPTIONS):
-        settings: dict[str, Any] = (
-            {"is_flag": True} if option.is_flag else {"multiple": True, "metavar": option.metavar}
-        )
-        function = click.option(option.flag, help=option.help, **settings)(function)
-    return function
-
-
 _NAMES: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -160,10 +100,10 @@ def cli() -> None:
     """
 
 
-@cli.command(cls=_Mount, epilog=f"{_EXAMPLES}\n{_CREDENTIALS}\n{_CONFIGURATION}\n{_CODES}")
+@cli.command(cls=WithOptions, epilog=f"{_EXAMPLES}\n{_CREDENTIALS}\n{_CONFIGURATION}\n{_CODES}")
 @click.argument("url")
 @click.argument("mountpoint")
-@_with_options
+@with_options()
 @click.option(
     "-o", "words", multiple=True, metavar="OPT[,OPT]",
     help="Options as in fstab: read_only (or ro), cache_size=50GiB. Later ones win.",
@@ -217,7 +157,7 @@ def umount(mountpoint: str, timeout: str, *, as_json: bool) -> int:
     return 1 if outcome.problem else 0
 
 
-for command in (*COMMANDS, export):
+for command in (*COMMANDS, export, *BUCKETS, *PUBLISHING, meta):
     cli.add_command(command)
 
 

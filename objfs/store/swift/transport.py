@@ -130,6 +130,10 @@ class Transport:
             return None
         return Answer(found.status, _lower(found.headers), found.data)
 
+    def url(self) -> str:
+        """The account's URL, without a slash at its end. Logs in when need be."""
+        return self._account.url()
+
     def close(self) -> None:
         """Close the pooled connections."""
         for pool in self._pools.values():
