@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -19,11 +19,9 @@ import pytest
 
 from objfs.cli.main import run
 from tests import swift as swifts
-from tests.servers import Server, client
+from tests.servers import Server, client, new_bucket
 
 REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-HIDDEN = {("radosgw", "swift"): HTTPStatus.NOT_FOUND}
-"""How a private object looks to a stranger where it is not refused but hidden."""
 OPEN = {"ministack"}
 """Servers that answer unsigned requests whatever a policy says."""
 KEY = "a b/c?d&é+%.txt"
@@ -79,7 +77,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def s3(
     s3_server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Place]:
+) -> Place:
     """A new S3 bucket, made by the command."""
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)
@@ -88,29 +86,36 @@ def s3(
     def put(key: str) -> None:
         client(s3_server).put_object(Bucket=bucket, Key=key, Body=BODY, ContentType="text/plain")
 
-    yield from _made(Place(s3_server, f"s3://{bucket}", capsys, put))
+    return _made(Place(s3_server, f"s3://{bucket}", capsys, put))
 
 
 @pytest.fixture
 def swift_place(
     swift_server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Place]:
+) -> Place:
+    """A new container on each Swift server."""
+    return swift_container(swift_server, monkeypatch, capsys)
+
+
+def swift_container(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Place:
     """A new Swift container, made by the command."""
-    for name, value in swifts.environment(swift_server).items():
+    for name, value in swifts.environment(server).items():
         monkeypatch.setenv(name, value)
     container = f"objfs-{secrets.token_hex(6)}"
 
     def put(key: str) -> None:
         headers = {"Content-Type": "text/plain", "Content-Disposition": "inline"}
-        swifts.plain(swift_server).ask("PUT", f"{container}/{key}", data=BODY, headers=headers)
+        swifts.plain(server).ask("PUT", f"{container}/{key}", data=BODY, headers=headers)
 
-    yield from _made(Place(swift_server, f"swift://{container}", capsys, put))
+    return _made(Place(server, f"swift://{container}", capsys, put))
 
 
-def _made(place: Place) -> Iterator[Place]:
+def _made(place: Place) -> Place:
     place.done("mb", place.url)
     place.put(KEY)
-    yield place
+    return place
 
 
 # --- both families -------------------------------------------------------------------------------
@@ -155,9 +160,7 @@ def a_url_for_a_while(place: Place) -> None:
 
 def published_and_taken_back(place: Place) -> None:
     """A stranger reads while it is public, and neither before nor afterwards; twice is as once."""
-    private = {
-        HIDDEN.get((place.server.name, place.url.partition(":")[0]), status) for status in REFUSED
-    }
+    private = REFUSED
     if place.server.name in OPEN:
         private = {HTTPStatus.OK}
     front = place.done("publish", place.url).strip()
@@ -212,6 +215,8 @@ def test_s3(s3: Place, scene: Callable[[Place], None]) -> None:
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_swift(swift_place: Place, scene: Callable[[Place], None]) -> None:
     """Each scene on each Swift server."""
+    if scene is published_and_taken_back and swift_place.server.name == "radosgw":
+        pytest.skip("test_an_acl_that_strangers_do_not_feel_is_taken_back")
     scene(swift_place)
 
 
@@ -254,6 +259,21 @@ def test_what_others_allowed_stays_in_the_policy(s3: Place) -> None:
     assert statements() == [theirs]
 
 
+def test_who_may_not_publish_is_told_what_it_takes(
+    radosgw: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another user's bucket: exit code 4, and the sentence names AWS's own obstacle too."""
+    for name, value in radosgw.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", radosgw.access_key_2)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", radosgw.secret_key_2)
+    place = Place(radosgw, f"s3://{new_bucket(radosgw)}", capsys, lambda _: None)
+    code, _, err = place.objfs("publish", place.url)
+    assert (code, "Block Public Access" in err) == (4, True)
+    code, _, err = place.objfs("mb", place.url)
+    assert (code, "access denied" in err) == (4, True)
+
+
 def test_headers_survive_a_change_of_metadata(s3: Place) -> None:
     """S3 forgets what a copy onto itself does not name, so all of it is named."""
     bucket, api = s3.url.removeprefix("s3://"), client(s3.server)
@@ -280,17 +300,33 @@ def test_a_url_for_too_long(s3: Place) -> None:
     assert (code, "nothing can be signed" in err) == (4, True)
 
 
-def test_other_readers_stay_in_the_acl(swift_place: Place) -> None:
+def test_other_readers_stay_in_the_acl(
+    swift: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Publish adds the public entries, and unpublish removes just these."""
-    container, api = swift_place.url.removeprefix("swift://"), swifts.plain(swift_place.server)
+    place, api = swift_container(swift, monkeypatch, capsys), swifts.plain(swift)
+    container = place.url.removeprefix("swift://")
     api.ask("POST", container, headers={"X-Container-Read": ".r:.example.com"})
-    swift_place.done("publish", swift_place.url)
+    place.done("publish", place.url)
     found = api.ask("HEAD", container).headers["X-Container-Read"].split(",")
-    assert {".r:.example.com", ".r:*"} <= set(found)
-    swift_place.done("unpublish", swift_place.url)
+    assert sorted(found) == [".r:*", ".r:.example.com", ".rlistings"]
+    place.done("unpublish", place.url)
     assert api.ask("HEAD", container).headers["X-Container-Read"] == ".r:.example.com"
-    code, _, err = swift_place.objfs("publish", f"{swift_place.url}/d")
+    code, _, err = place.objfs("publish", f"{place.url}/d")
     assert (code, "whole containers" in err) == (1, True)
+
+
+def test_an_acl_that_strangers_do_not_feel_is_taken_back(
+    radosgw: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """This radosgw looks for a stranger's container in another tenant: publish says so."""
+    place, api = swift_container(radosgw, monkeypatch, capsys), swifts.plain(radosgw)
+    code, out, err = place.objfs("publish", place.url)
+    assert (code, out) == (1, "")
+    assert "answers a stranger with HTTP 404" in err
+    assert "use its S3 API" in err
+    headers = api.ask("HEAD", place.url.removeprefix("swift://")).headers
+    assert not headers.get("X-Container-Read")
 
 
 def test_without_its_key_a_url_is_worthless(swift_place: Place) -> None:

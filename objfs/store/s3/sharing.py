@@ -17,7 +17,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from objfs.config import StoreConfig
-from objfs.errors import BadCredentials, TooLarge, Unsupported, UsageError
+from objfs.errors import BadCredentials, Forbidden, TooLarge, Unsupported, UsageError
 from objfs.store.base import etag_of
 from objfs.store.s3 import wire
 from objfs.store.s3.client import connect
@@ -184,11 +184,19 @@ class S3Sharing:
 
     @contextmanager
     def _offered(self, operation: str, what: str) -> Iterator[None]:
-        """Say what it is that a product lacks."""
+        """Say what it is that a product lacks, or what stands against publishing."""
         try:
             yield
         except Unsupported as error:
             raise not_offered(operation, self._config, what) from error
+        except Forbidden as error:
+            if isinstance(error, BadCredentials) or operation != "publish":
+                raise
+            raise Forbidden(
+                error.message,
+                remedy="It takes the right to change the bucket's policy and, on AWS, a bucket"
+                " without Block Public Access.",
+            ) from error
 
     def _no_account(self, operation: str) -> None:
         if not self._bucket:

@@ -15,6 +15,7 @@ import json
 import secrets
 import time
 from collections.abc import Collection, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -30,6 +31,8 @@ PUBLIC: Final = (".r:*", ".rlistings")
 KEYS: Final = ("temp-url-key", "temp-url-key-2")
 DIGESTS: Final = ("sha256", "sha512", "sha1")
 """In the order in which they are wished."""
+PAUSES: Final = (0.2, 0.5, 1.0, 1.0)
+"""Seconds before each further look at whether a container is public yet."""
 
 
 class SwiftSharing:
@@ -67,6 +70,14 @@ class SwiftSharing:
         if "staticweb" in self._info():
             sent["X-Container-Meta-Web-Listings"] = "true"
         self._post("publish", sent)
+        status = self._seen_by_strangers()
+        if status >= HTTPStatus.BAD_REQUEST:
+            self.unpublish(prefix)
+            raise Unsupported(
+                f"publish {self._config.url}: the store took the read ACL, but answers a stranger"
+                f" with HTTP {status}; so it was taken back",
+                remedy="On radosgw only users with a tenant can publish by Swift; use its S3 API.",
+            )
         return self._address("")
 
     def unpublish(self, prefix: str) -> None:
@@ -166,6 +177,20 @@ class SwiftSharing:
         except Forbidden:
             return ""
         return next((key for name in KEYS if (key := found.get(prefix.lower() + name))), "")
+
+    def _seen_by_strangers(self) -> int:
+        """The status of a listing without a token; other proxies may learn of an ACL a bit later.
+
+        radosgw with the account in its URLs looks for a stranger's container in a tenant of the
+        account's name, where it is not unless the user has that tenant.
+        """
+        status = self._transport.status_for_strangers(self._container)
+        for pause in PAUSES:
+            if status < HTTPStatus.BAD_REQUEST:
+                break
+            time.sleep(pause)
+            status = self._transport.status_for_strangers(self._container)
+        return status
 
     def _readers(self) -> list[str]:
         """The container's read ACL without its public entries."""
