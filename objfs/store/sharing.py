@@ -5,13 +5,18 @@ them, and each product has its own idea of them. A store without one of them rai
 """
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from objfs.config import StoreConfig
 from objfs.errors import Unsupported
 from objfs.store import extra, open_store
 from objfs.store.base import Driver
 from objfs.types import Expect, Headers, ObjectInfo
+
+
+_LOCAL: Final = frozenset({"file", "mem"})
+_LATER: Final = frozenset({"az", "gs"})
+"""Schemes whose stores could do more than objfs asks of them."""
 
 
 class Sharing(Protocol):
@@ -69,7 +74,7 @@ def open_sharing(config: StoreConfig) -> Sharing:
 
 
 class Local:
-    """Stores without a server: there is nobody to share with."""
+    """Stores without a server: there is nobody to share with. And those not served here yet."""
 
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
@@ -97,7 +102,9 @@ class Local:
     def set_object_metadata(
         self, key: str, changed: Mapping[str, str], removed: Collection[str]
     ) -> None:
-        """By a copy onto itself."""
+        """By a copy onto itself, where that forgets no other header."""
+        if self._config.scheme not in _LOCAL:
+            raise not_offered("meta set", self._config, "metadata of objects")
         driver = open_store(self._config, create=False)
         try:
             copy_onto_itself(driver, key, changed, removed)
@@ -127,4 +134,5 @@ def merged(
 
 def not_offered(operation: str, config: StoreConfig, what: str) -> Unsupported:
     """The error of a store that lacks it."""
-    return Unsupported(f"{operation} {config.url}: this store offers no {what}")
+    who = "objfs" if config.scheme in _LATER else "this store"
+    return Unsupported(f"{operation} {config.url}: {who} offers no {what}")
