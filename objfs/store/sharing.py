@@ -13,7 +13,6 @@ from objfs.store import extra, open_store
 from objfs.store.base import Driver
 from objfs.types import Expect, Headers, ObjectInfo
 
-
 _LOCAL: Final = frozenset({"file", "mem"})
 _LATER: Final = frozenset({"az", "gs"})
 """Schemes whose stores could do more than objfs asks of them."""
