@@ -68,6 +68,10 @@ def open_sharing(config: StoreConfig) -> Sharing:
             with extra("swift", "swift"):
                 from objfs.store.swift.sharing import SwiftSharing
             return SwiftSharing(config)
+        case "az":
+            with extra("azure", "az"):
+                from objfs.store.azure.sharing import AzureSharing
+            return AzureSharing(config)
         case _:
             return Local(config)
 

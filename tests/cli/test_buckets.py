@@ -171,7 +171,7 @@ def test_metadata_are_set_and_removed_one_by_one(objfs, url):
         (["share", "URL/a", "--expires", "0"], 2, "expires = '0'"),
         (["publish", "URL"], 1, "this store offers no public reading"),
         (["unpublish", "URL"], 1, "this store offers no public reading"),
-        (["share", "az://c/k"], 1, "objfs offers no temporary URLs"),
+        (["share", "gs://c/k"], 1, "objfs offers no temporary URLs"),
         (["meta", "set", "gs://b/k", "a=b"], 1, "objfs offers no metadata of objects"),
         (["publish", "s3://"], 2, "bucket by bucket"),
         (["mb", "URL/a"], 2, "is not a bucket"),
