@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -167,6 +167,7 @@ def run(
         config.store.url,
         config.cache.folder,
         log_file,
+        asdict(config.store),
     )
     service = _Service(composition, record, path, ready)
     try:

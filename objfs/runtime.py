@@ -14,10 +14,10 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from objfs.errors import Busy, CacheInUse, MountError, UsageError
 
@@ -44,6 +44,8 @@ class Record:
     url: str
     cache: str
     log: str
+    store: Mapping[str, Any] = field(default_factory=dict)
+    """The fields of its `StoreConfig` (no secret is among them); {} of an objfs that kept none."""
 
     @property
     def alive(self) -> bool:

@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from objfs.cli.flags import OptionsCommand, with_options
-from objfs.cli.options import OPTIONS
+from objfs.cli.flags import STORE, WithOptions, with_options
 from objfs.cli.report import shown
 from objfs.cli.settings import resolve
 from objfs.cli.values import human
@@ -31,16 +30,15 @@ from objfs.store.insight import Insight, open_insight
 from objfs.store.scratch import Scratch
 from objfs.store.speed import latency, throughput
 
-_ROWS: Final = [one for one in OPTIONS if one.section == "store" or one.name == "read-only"]
 _STYLES: Final = {"yes": "green", "no": "bold red", "not known": "yellow"}
 _SHOWN_BUCKETS: Final = 20
 
 Document = dict[str, Any]
 
 
-@click.command(cls=OptionsCommand)
+@click.command(cls=WithOptions)
 @click.argument("url")
-@with_options(_ROWS)
+@with_options(STORE, also=("read-only",))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--markdown", is_flag=True, help="Print the row of the README's table.")
 @click.pass_context

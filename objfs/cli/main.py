@@ -13,11 +13,13 @@ import click
 from objfs import __version__
 from objfs.cli import mount as mounting
 from objfs.cli import umount as unmounting
+from objfs.cli.buckets import BUCKETS
 from objfs.cli.commands import COMMANDS, Bar, duration
 from objfs.cli.doctor import doctor
 from objfs.cli.export import export
-from objfs.cli.flags import OptionsCommand, with_options
-from objfs.cli.options import OPTIONS
+from objfs.cli.flags import WithOptions, with_options
+from objfs.cli.metadata import meta
+from objfs.cli.publishing import PUBLISHING
 from objfs.cli.settings import resolve
 from objfs.cli.umount import Outcome
 from objfs.cli.values import human
@@ -99,10 +101,10 @@ def cli() -> None:
     """
 
 
-@cli.command(cls=OptionsCommand, epilog=f"{_EXAMPLES}\n{_CREDENTIALS}\n{_CONFIGURATION}\n{_CODES}")
+@cli.command(cls=WithOptions, epilog=f"{_EXAMPLES}\n{_CREDENTIALS}\n{_CONFIGURATION}\n{_CODES}")
 @click.argument("url")
 @click.argument("mountpoint")
-@with_options(OPTIONS)
+@with_options()
 @click.option(
     "-o", "words", multiple=True, metavar="OPT[,OPT]",
     help="Options as in fstab: read_only (or ro), cache_size=50GiB. Later ones win.",
@@ -156,7 +158,7 @@ def umount(mountpoint: str, timeout: str, *, as_json: bool) -> int:
     return 1 if outcome.problem else 0
 
 
-for command in (*COMMANDS, export, doctor):
+for command in (*COMMANDS, export, doctor, *BUCKETS, *PUBLISHING, meta):
     cli.add_command(command)
 
 

@@ -30,7 +30,7 @@ def unknown_scheme(scheme: str) -> UsageError:
 
 
 @contextmanager
-def _extra(name: str, scheme: str) -> Iterator[None]:
+def extra(name: str, scheme: str) -> Iterator[None]:
     """An SDK that is not installed is the user's to install, in one command."""
     try:
         yield
@@ -41,41 +41,42 @@ def _extra(name: str, scheme: str) -> Iterator[None]:
         ) from error
 
 
-def open_store(config: StoreConfig) -> Driver:
+def open_store(config: StoreConfig, *, create: bool = True) -> Driver:
     """A driver for the configured bucket, or for all of them; no request is made yet.
 
-    Raises `UsageError` for an unknown scheme and what the driver's constructor raises.
+    An embedded store that is not there is made if `create`, as a mount does. Raises `UsageError`
+    for an unknown scheme and what the driver's constructor raises.
     """
     if config.whole_account:
-        return AllBuckets(_open_account(config))
-    return _open_bucket(config)
+        return AllBuckets(open_account(config, create=create))
+    return _open_bucket(config, create=create)
 
 
-def _open_bucket(config: StoreConfig) -> Driver:
+def _open_bucket(config: StoreConfig, *, create: bool) -> Driver:
     match config.scheme:
         case "s3":
             from objfs.store.s3 import S3Store
 
             return S3Store(config)
         case "swift":
-            with _extra("swift", "swift"):
+            with extra("swift", "swift"):
                 from objfs.store.swift.driver import SwiftStore
 
             return SwiftStore(config)
         case "az":
-            with _extra("azure", "az"):
+            with extra("azure", "az"):
                 from objfs.store.azure.driver import AzureStore
 
             return AzureStore(config)
         case "gs":
-            with _extra("gcs", "gs"):
+            with extra("gcs", "gs"):
                 from objfs.store.gcs import GcsStore
 
             return GcsStore(config)
         case "file":
             from objfs.store.file import FileStore
 
-            return FileStore(Path(config.bucket))
+            return FileStore(Path(config.bucket), create=create)
         case "mem":
             from objfs.store.memory import MemoryStore
 
@@ -84,31 +85,32 @@ def _open_bucket(config: StoreConfig) -> Driver:
             raise unknown_scheme(config.scheme)
 
 
-def _open_account(config: StoreConfig) -> Account:
+def open_account(config: StoreConfig, *, create: bool = True) -> Account:
+    """The account of a URL without a bucket; for `create` and what is raised see `open_store`."""
     match config.scheme:
         case "s3":
             from objfs.store.s3.account import S3Account
 
             return S3Account(config)
         case "swift":
-            with _extra("swift", "swift"):
+            with extra("swift", "swift"):
                 from objfs.store.swift.account import SwiftAccount
 
             return SwiftAccount(config)
         case "az":
-            with _extra("azure", "az"):
+            with extra("azure", "az"):
                 from objfs.store.azure.account import AzureAccount
 
             return AzureAccount(config)
         case "gs":
-            with _extra("gcs", "gs"):
+            with extra("gcs", "gs"):
                 from objfs.store.gcs.account import GcsAccount
 
             return GcsAccount(config)
         case "file":
             from objfs.store.file.account import FileAccount
 
-            return FileAccount(Path(config.bucket))
+            return FileAccount(Path(config.bucket), create=create)
         case _:
             raise UsageError(
                 f"{config.url}: this store has no account of buckets",

@@ -114,6 +114,11 @@ class Service:
         assert self._container is not None
         return self._container
 
+    @property
+    def account(self) -> BlobServiceClient:
+        """For what signs: it knows the account's name and credential."""
+        return self._account
+
     def of(self, name: str) -> "Service":
         """For another container of the account, by the same connections."""
         return Service(self._account, self._client, name)

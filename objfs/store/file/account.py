@@ -14,19 +14,20 @@ from objfs.types import NAME_MAX, Expect, Headers, ObjectInfo
 
 
 class FileAccount:
-    """The stores in a folder, which is made where it is missing.
+    """The stores in a folder, which is made where it is missing, if `create`.
 
     Raises `UsageError` for a folder that is a store itself.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
         self._folder = folder.absolute()
         with layout.failing("open", str(folder), folder):
             if layout.format_of(folder):
                 raise UsageError(
                     f"{folder} is a store itself", remedy=f"Write file://{folder} to mount it."
                 )
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if create:
+                self._folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def capabilities(self) -> Capabilities:

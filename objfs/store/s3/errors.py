@@ -55,6 +55,11 @@ CODES: Final[Mapping[str, Meaning]] = {
     "NoSuchBucket": Meaning(
         errors.NoSuchBucket, "no such bucket", "Check the bucket's name and the endpoint."
     ),
+    "BucketNotEmpty": Meaning(
+        errors.NotEmpty, "the bucket is not empty", "Remove what is in it first."
+    ),
+    "BucketAlreadyOwnedByYou": Meaning(errors.Exists, "the bucket exists"),
+    "BucketAlreadyExists": Meaning(errors.Exists, "the name is taken by another account"),
     "NoSuchUpload": Meaning(errors.NoSuchUpload, "the store does not know this upload any more"),
     "AccessDenied": DENIED,
     "AllAccessDisabled": DENIED,
@@ -97,6 +102,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "KeyTooLongError": Meaning(errors.NameTooLong, "the key is longer than the store takes"),
     "KeyTooLong": Meaning(errors.NameTooLong, "the key is longer than the store takes"),
     "NotImplemented": UNSUPPORTED,
+    "MethodNotAllowed": UNSUPPORTED,
     "BadDigest": DAMAGED,
     "InvalidDigest": DAMAGED,
     "XAmzContentSHA256Mismatch": DAMAGED,

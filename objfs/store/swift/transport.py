@@ -130,6 +130,20 @@ class Transport:
             return None
         return Answer(found.status, _lower(found.headers), found.data)
 
+    def status_for_strangers(self, path: tuple[str, ...]) -> int:
+        """The HTTP status of a GET without a token. Raises `Unreachable`."""
+        parts = urlsplit(self._account.url())
+        pool = self._pool(f"{parts.scheme}://{parts.netloc}")
+        url = parts.path + target(path)
+        with mapped("GET", path[-1]):
+            return pool.urlopen(
+                "GET", url, retries=False, redirect=False, timeout=self._patience()
+            ).status
+
+    def url(self) -> str:
+        """The account's URL, without a slash at its end. Logs in when need be."""
+        return self._account.url()
+
     def close(self) -> None:
         """Close the pooled connections."""
         for pool in self._pools.values():
